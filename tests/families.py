@@ -1,9 +1,10 @@
 """The families of encoders by name, for tests that each new one joins: toy sizes as a recipe's settings, odd shapes,
 tokenizers of their own kind."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -148,16 +149,24 @@ def scrambled(model: nn.Module) -> nn.Module:
 
 
 def check_gradients(
-    ours: nn.Module, theirs: Any, found: Tensor, expected: Tensor, folder: Path, floor: float, within: float = 1e-4
+    ours: nn.Module,
+    theirs: Any,
+    found: Tensor,
+    expected: Tensor,
+    folder: Path,
+    floor: float,
+    within: float = 1e-4,
+    apart: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> None:
     """Hold the gradients of weighted sums of logits to transformers', which are written as a folder of theirs and read
-    back under our names: each one's error, as a norm, to `within` of its norm, or of `floor` if that is more."""
+    back under our names: each one's error, as a norm, to `within` of its norm, or of `floor` if that is more. `apart`
+    are those that their class has not, by our names."""
     weights = torch.randn(expected.shape, generator=torch.Generator().manual_seed(2))
     (expected * weights).sum().backward()
     (found * weights).sum().backward()
     theirs.load_state_dict({name: parameter.grad for name, parameter in theirs.named_parameters()}, strict=False)
     theirs.save_pretrained(folder / "gradients")
-    gradients = read_folder(folder / "gradients").weights
+    gradients = read_folder(folder / "gradients").weights | {name: tensor.grad for name, tensor in apart.items()}
     for name, parameter in ours.named_parameters():
         error = (parameter.grad - gradients[name]).norm() / gradients[name].norm().clamp(min=floor)
         assert error < within, (name, error)

@@ -20,6 +20,7 @@ from bertsmith.hub.huggingface import read_folder
 from bertsmith.predict.evaluate import EvaluateSettings, evaluate_model
 from bertsmith.storage.folders import checkpoint_folders
 from bertsmith.tasks.finetune import finetune
+from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
 from bertsmith.text.learning import TokenizerRecipe, train_tokenizer
 from bertsmith.text.prepare import PrepareRecipe, prepare
 from bertsmith.training.initial import load_pretraining
@@ -158,6 +159,42 @@ def test_replaced_tokens(family, data_of, tmp_path, capsys):
     assert "new, with random weights: nothing" in capsys.readouterr().err
     disentangled = "gradient_disentangled" in " ".join(FAMILIES[family].generator)
     assert ("gradient_disentangled" in (tmp_path / "again/recipe.toml").read_text()) == disentangled
+
+
+def test_a_mask_decoder(data, tmp_path, capsys):
+    """It trains, resumes, fills and is measured as a run; what Hugging Face's classes hold of it goes out."""
+    decoding = ("model.kind=deberta", "model.position_buckets=8", "model.enhanced_mask_decoder=true")
+    run = trained(data, tmp_path / "run", *decoding)
+    (blimp := tmp_path / "blimp").mkdir()
+    write_paradigm(blimp, "order", SENTENCES)
+    heldout, order = measured(run, data, blimp)
+    assert heldout["mlm_loss"] > 0 and order
+    (filled,) = bertsmith.load(run, device="cpu").fill([f"{WORDS[0]} [MASK] {WORDS[2]}"])
+    assert len(filled.masks) == 1
+    capsys.readouterr()
+    export_run(run, tmp_path / "out")
+    assert capsys.readouterr().err.splitlines() == [
+        f"left out: the masked-token head, so what is written is the encoder, to be fine-tuned: no Hugging Face class "
+        f"fills masks by its enhanced mask decoder; {run} keeps it"
+    ]
+    assert type(transformers.AutoModel.from_pretrained(tmp_path / "out")) is transformers.DebertaV2Model
+    ours, out = (open_pretrained_encoder(path).weights for path in (run, tmp_path / "out"))
+    assert out.keys() == ours.keys() and all(torch.equal(ours[name], tensor) for name, tensor in out.items())
+    finetune(toy_recipe(run, write_task(tmp_path), "seeds=1", "epochs=0.5"), tmp_path / "tuned")
+    export_run(tmp_path / "tuned", tmp_path / "classes")
+    check_theirs(tmp_path / "classes", transformers.AutoModelForSequenceClassification)
+
+    electra = trained(
+        data, tmp_path / "electra", "objective.kind=rtd", *decoding, *FAMILIES["deberta-v2"].generator,
+        "model.num_hidden_layers=4",
+    )  # fmt: skip
+    capsys.readouterr()
+    export_run(electra, tmp_path / "electra-out")
+    assert "left out: the generator: no Hugging Face class fills masks" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "electra-out").iterdir()] == ["discriminator"]
+    check_theirs(tmp_path / "electra-out/discriminator", transformers.AutoModelForTokenClassification)
+    go_on(data, electra, tmp_path / "again", "objective.kind=rtd")
+    assert "new, with random weights: nothing" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("task", TASKS)

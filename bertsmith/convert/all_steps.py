@@ -48,7 +48,7 @@ def export_steps(
     steps = {step: out / f"step-{step:08d}" for step in kept_steps(newest.run)}
     _check_out(out, steps, newest)
     make_folder(out)
-    note_unexported(newest.run)
+    note_unexported(newest)
     measured = {line["step"]: line for line in read_metrics(run / "metrics.jsonl") if line["split"] == "heldout"}
     written = []
     with progress_bar("export", len(steps)) as bar:

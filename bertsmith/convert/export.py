@@ -1,6 +1,7 @@
 """A run's folder → a Hugging Face folder, or two where it trained a generator as well."""
 
 import tomllib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from bertsmith.errors import UserError
 from bertsmith.evals.held_out import measuring_of
 from bertsmith.hub.card import CardScores, CardSettings, model_card
 from bertsmith.hub.huggingface import write_folder
+from bertsmith.hub.network import Network
 from bertsmith.hub.onnx import check_onnx
 from bertsmith.hub.sentence import SentenceModules, new_modules
 from bertsmith.objectives.rtd import NETWORKS
@@ -23,7 +25,7 @@ from bertsmith.storage.json_files import read_json
 from bertsmith.storage.manifests import folder_type
 from bertsmith.tasks.runs import Finetuned, chosen_run, open_trained
 from bertsmith.training.averages import check_averages, with_averages
-from bertsmith.training.models import Model, PretrainingRun, check_place, sentence_modules
+from bertsmith.training.models import Model, check_place, sentence_modules
 
 _PATHS = ("data", "init", "model", "blimp", "corpus", "vocab")
 """Settings of recipes that name a file or folder."""
@@ -84,16 +86,30 @@ def export_run(
     if isinstance(model, Finetuned):
         _export_finetuned(model, out, opset, options)
     else:
-        assert model.run is not None
-        note_unexported(model.run)
+        note_unexported(model)
         write_pretrained(model, out, opset, options)
     return out
 
 
-def note_unexported(run: PretrainingRun) -> None:
-    """Say which trained weights an export leaves out, and why."""
-    for why in run.recipe.objective.unexported.values():
-        say(f"left out: {why}; {run.path} keeps them", error=True)
+def note_unexported(model: Model) -> None:
+    """Say which trained weights of an opened run an export leaves out, and why."""
+    assert model.run is not None
+    for why in model.run.recipe.objective.unexported.values():
+        say(f"left out: {why}; {model.path} keeps them", error=True)
+    for network in model.networks:
+        if network.decodes_masks:
+            what = network.name or "masked-token head, so what is written is the encoder, to be fine-tuned"
+            why = "no Hugging Face class fills masks by its enhanced mask decoder"
+            say(f"left out: the {what}: {why}; {model.path} keeps it", error=True)
+
+
+def _exported(networks: Sequence[Network]) -> list[Network]:
+    """Return the networks that Hugging Face's classes hold; of a masked-token model that none holds its encoder."""
+    return [
+        replace(network, head=None, weights=network.encoder_weights) if network.decodes_masks else network
+        for network in networks
+        if not (network.name and network.decodes_masks)
+    ]
 
 
 def how_to_load(out: Path) -> str:
@@ -116,12 +132,13 @@ def write_pretrained(model: Model, out: Path, opset: int | None, options: Export
     run, path = model.run, model.path
     assert run is not None
     data, measures = run.manifest["data"], run.manifest.get("measures", {})
-    check_place(out, [network.name for network in model.networks])
+    networks = _exported(model.networks)
+    check_place(out, [network.name for network in networks])
     described = {"documents": data["documents"], "training tokens": data["tokens"]["train"], "hash": data["hash"]}
     modules = _modules(model, options)
-    for network in model.networks:
+    for number, network in enumerate(networks):
         folder = out / network.name
-        its_modules = modules if network is model.network else None
+        its_modules = None if number else modules
         card = model_card(
             f"{path.name}, {network.name}" if network.name else path.name,
             network,

@@ -13,6 +13,9 @@ In reading order:
     roberta     RoBERTa's, likewise, of BERT's layers
     distilbert  DistilBERT's, likewise
     modernbert  ModernBERT's, likewise
+    distances   vectors of the distances between tokens
+    convolution a convolution within rows
+    mask_decoder  the head of an enhanced mask decoder, and its costs
     deberta     DeBERTa's (v2 and v3), likewise
     registry    the architectures by their `kind`; each file that defines one is found
     encoder     embeddings and the stack of layers, of any architecture; encoders with their pre-training heads

@@ -36,6 +36,8 @@ class PostNormConfig(EncoderConfig):
     layer_norm_eps: float
 
     takes_windows: ClassVar[bool] = True
+    tagging_dropout: ClassVar[str] = "classifier_dropout"
+    """The setting that is the dropout before the outputs of a head for tags."""
 
     @property
     def feed_forward(self) -> int:
@@ -53,7 +55,7 @@ class PostNormConfig(EncoderConfig):
         return MaskedTokenHead(self, vocab_size)
 
     def tagging_head(self, num_labels: int) -> nn.Module:
-        return PlainClassificationHead(self, num_labels, self.classifier_dropout, self.initializer_range)
+        return PlainClassificationHead(self, num_labels, getattr(self, self.tagging_dropout), self.initializer_range)
 
     def answer_head(self) -> nn.Module:
         return PlainClassificationHead(self, 2, 0.0, self.initializer_range)

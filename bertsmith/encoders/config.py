@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self
 from torch import Tensor, nn
 
 from bertsmith.encoders.attention import FULL, AttentionWindow
+from bertsmith.encoders.tokens import Tokens
 from bertsmith.errors import UserError
 from bertsmith.storage.folders import differences
 
@@ -38,6 +39,10 @@ class VocabularyHead(nn.Module):
     """The layers before the product with the token table, [M, D] → [M, E] or [M, D], and the bias after it, [V]."""
 
     bias: Tensor
+
+    def position_vectors(self, tokens: Tokens) -> Tensor:
+        """Return the vectors of positions, [T, D], of a head with an enhanced mask decoder."""
+        raise AssertionError("it has none")
 
 
 class EncoderConfig(ABC):
@@ -104,6 +109,13 @@ class EncoderConfig(ABC):
     @property
     def pools_mean(self) -> bool:
         """Whether a row's classes are read from the mean of its tokens' vectors, not from [CLS]."""
+        return False
+
+    @property
+    def has_mask_decoder(self) -> bool:
+        """Whether masked tokens are read from an enhanced mask decoder, not from the last layer. Then a layer takes
+        queries and the tokens that are asked for, and the head has vectors of positions; no class of Hugging Face's is
+        such a model."""
         return False
 
     def with_pooling(self, pooling: Literal["cls", "mean"]) -> Self:
@@ -184,6 +196,10 @@ class EncoderConfig(ABC):
     def masked_token_head_flops(self, vocab_size: int) -> float:
         """Count one predicted position, forward, the product with the table included."""
 
+    def mask_decoder_flops(self, length: float) -> float:
+        """Count what an enhanced mask decoder does besides, forward, a token of a row of `length`."""
+        return 0.0
+
     def replaced_token_head_flops(self) -> float:
         """Count one token, forward."""
         return 2.0 * self.hidden_size * (self.hidden_size + 1)
@@ -195,6 +211,10 @@ class EncoderConfig(ABC):
     @abstractmethod
     def masked_token_head_bytes(self, precision: Precision) -> float:
         """Count the same of one predicted position; the scores are not kept."""
+
+    def mask_decoder_bytes(self, length: int, precision: Precision) -> float:
+        """Count the same of an enhanced mask decoder, a token of a row of `length`."""
+        return 0.0
 
     @abstractmethod
     def replaced_token_head_bytes(self, precision: Precision) -> float:

@@ -12,11 +12,14 @@ from torch import Tensor, nn
 
 from bertsmith.config.fields import setting, settings
 from bertsmith.encoders.attention import FULL, AttentionWindow, attend
-from bertsmith.encoders.bert import BertClassificationHead, BertConfig, BertLayer, SelfAttention
-from bertsmith.encoders.config import Precision, TokenEmbeddings, dropout_bytes
+from bertsmith.encoders.bert import BertClassificationHead, BertConfig, BertLayer, MaskedTokenHead, SelfAttention
+from bertsmith.encoders.config import Precision, TokenEmbeddings, VocabularyHead, attention_bytes, dropout_bytes
+from bertsmith.encoders.convolution import RowConvolution
+from bertsmith.encoders.distances import DistanceVectors
 from bertsmith.encoders.dropout import Dropout
-from bertsmith.encoders.heads import PlainClassificationHead, PlainReplacedTokenHead
+from bertsmith.encoders.heads import PlainReplacedTokenHead
 from bertsmith.encoders.initialization import initialize
+from bertsmith.encoders.mask_decoder import EnhancedMaskHead, bytes_by_prediction, flops_by_prediction
 from bertsmith.encoders.relative import RelativeBias
 from bertsmith.encoders.tokens import Tokens
 
@@ -56,9 +59,15 @@ class DebertaConfig(BertConfig):
     )
     conv_groups: int = setting(1, "parts of the convolution that do not see each other", ge=1)
     conv_act: Literal["tanh", "gelu"] = setting("tanh", "the convolution's activation")
+    enhanced_mask_decoder: bool = setting(
+        False,
+        "masked tokens are told their positions: the last layer runs twice, and its first queries are the second last "
+        "layer's vectors with those of positions added. No Hugging Face class has it, so an export is without",
+    )
 
     takes_windows: ClassVar[bool] = False
     in_reference: ClassVar[bool] = False
+    tagging_dropout: ClassVar[str] = "hidden_dropout_prob"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -68,6 +77,11 @@ class DebertaConfig(BertConfig):
             raise ValueError(f"conv_kernel_size = {self.conv_kernel_size} has no middle; take an odd number, or 0")
         if self.conv_kernel_size and self.hidden_size % self.conv_groups:
             raise ValueError(f"hidden_size {self.hidden_size} is no multiple of conv_groups {self.conv_groups}")
+        if self.enhanced_mask_decoder and (self.position_biased_input or self.num_hidden_layers < 2):
+            raise ValueError(
+                f"enhanced_mask_decoder needs tokens without positions and two layers at least; here "
+                f"position_biased_input = {self.position_biased_input}, num_hidden_layers = {self.num_hidden_layers}"
+            )
         half, longest = self.position_buckets // 2, self.max_distance - 1
         if self.position_buckets == 1 or (self.position_buckets and longest <= half < self.max_position_embeddings - 1):
             raise ValueError(
@@ -80,14 +94,13 @@ class DebertaConfig(BertConfig):
         return self.max_relative_positions or self.max_position_embeddings
 
     @property
-    def distance_span(self) -> int:
-        """Vectors of distances to one side."""
-        return self.position_buckets or self.max_distance
-
-    @property
     def score_scale(self) -> float:
         """The factor of all scores: 1 / √(K × parts), of contents and of each kind of distances."""
         return 1 / math.sqrt(self.head_size * (1 + len(self.pos_att_type)))
+
+    @property
+    def has_mask_decoder(self) -> bool:
+        return self.enhanced_mask_decoder
 
     def family(self, of_electra: bool = False) -> str:
         return "deberta-v2"
@@ -107,11 +120,15 @@ class DebertaConfig(BertConfig):
         return Dropout(self.hidden_dropout_prob)
 
     def build_distances(self) -> nn.Module | None:
-        return DistanceVectors(self) if self.pos_att_type else None
+        has_norm = self.norm_rel_ebd == "layer_norm"
+        return DistanceVectors(self, self.position_buckets, self.max_distance, has_norm) if self.pos_att_type else None
 
     def build_layer(self, index: int, window: AttentionWindow = FULL) -> nn.Module:
         assert window == FULL
         return DebertaLayer(self, has_convolution=index == 0 and self.conv_kernel_size > 0)
+
+    def masked_token_head(self, vocab_size: int) -> VocabularyHead:
+        return (EnhancedMaskHead if self.enhanced_mask_decoder else MaskedTokenHead)(self, vocab_size)
 
     def replaced_token_head(self) -> nn.Module:
         return PlainReplacedTokenHead(self)
@@ -119,17 +136,26 @@ class DebertaConfig(BertConfig):
     def classification_head(self, num_labels: int, family: str) -> nn.Module:
         return DebertaClassificationHead(self, num_labels)
 
-    def tagging_head(self, num_labels: int) -> nn.Module:
-        return PlainClassificationHead(self, num_labels, self.hidden_dropout_prob, self.initializer_range)
-
     def flops_per_token(self, length: float) -> float:
         """Count dense layers, scores of contents and of distances, and the convolution. The projections of distances,
         which all rows of a micro-batch share, are not counted. On the CPU, in blocks, a token's products are with
         L + 64 distances (`relative.py`); those with 2L of a GPU are counted."""
-        layers, hidden = self.num_hidden_layers, self.hidden_size
-        distances = len(self.pos_att_type) * 2 * length * hidden  # 2L of them: to all tokens before and after
-        convolution = self.conv_kernel_size * hidden * hidden / self.conv_groups
-        return super().flops_per_token(length) + 2.0 * (layers * distances + convolution)
+        convolution = self.conv_kernel_size * self.hidden_size * self.hidden_size / self.conv_groups
+        distances = self.num_hidden_layers * self._distance_flops(length)
+        return super().flops_per_token(length) + distances + 2.0 * convolution
+
+    def _distance_flops(self, length: float) -> float:
+        """Count a layer's products with 2L distances, to all tokens before and after."""
+        return 2.0 * len(self.pos_att_type) * 2 * length * self.hidden_size
+
+    def masked_token_head_flops(self, vocab_size: int) -> float:
+        decoder = flops_by_prediction(self) if self.enhanced_mask_decoder else 0.0
+        return super().masked_token_head_flops(vocab_size) + decoder
+
+    def mask_decoder_flops(self, length: float) -> float:
+        """Count the attention of the last layer's second turn."""
+        attention = 2.0 * (3 * self.hidden_size + 2 * length) * self.hidden_size + self._distance_flops(length)
+        return attention if self.enhanced_mask_decoder else 0.0
 
     def replaced_token_head_flops(self) -> float:
         return 2.0 * self.hidden_size
@@ -140,13 +166,27 @@ class DebertaConfig(BertConfig):
         hidden, prob = self.hidden_size, self.hidden_dropout_prob
         kept = super().activation_bytes_per_token(length, precision)
         kept += 4 * (hidden - self.embedding) + dropout_bytes(hidden, prob) - dropout_bytes(self.embedding, prob)
-        if self.pos_att_type and (precision.cuda or not self.attention_probs_dropout_prob):
-            kept += self.num_hidden_layers * precision.size * self.heads * length
-        if self.pos_att_type and precision.cuda:  # scaled queries and keys
-            kept += self.num_hidden_layers * precision.size * 2 * hidden
+        kept += self.num_hidden_layers * self._distance_bytes(length, precision)
         if self.conv_kernel_size:  # inputs of the product, of the activation and of the norm
             kept += precision.size * 2 * hidden + dropout_bytes(hidden, prob) + 4 * hidden
         return kept
+
+    def _distance_bytes(self, length: int, precision: Precision) -> float:
+        """Count what distances keep besides in a layer: attention weights, and on a GPU scaled queries and keys."""
+        has_weights = self.pos_att_type and (precision.cuda or not self.attention_probs_dropout_prob)
+        weights = precision.size * self.heads * length if has_weights else 0
+        return weights + (precision.size * 2 * self.hidden_size if self.pos_att_type and precision.cuda else 0)
+
+    def masked_token_head_bytes(self, precision: Precision) -> float:
+        decoder = bytes_by_prediction(self, precision) if self.enhanced_mask_decoder else 0.0
+        return super().masked_token_head_bytes(precision) + decoder
+
+    def mask_decoder_bytes(self, length: int, precision: Precision) -> float:
+        """Count the second turn's attention, of whose output only predicted positions are kept, and both turns' queries
+        beside the layer's input."""
+        hidden, heads, prob = self.hidden_size, self.heads, self.attention_probs_dropout_prob
+        attention = attention_bytes(hidden, heads, length, prob, precision) + self._distance_bytes(length, precision)
+        return attention if self.enhanced_mask_decoder else 0.0
 
     def replaced_token_head_bytes(self, precision: Precision) -> float:
         """Count the input."""
@@ -176,43 +216,6 @@ class DebertaEmbeddings(TokenEmbeddings):
         return summed if base is None else summed + F.embedding(tokens.ids, base)
 
 
-class DistanceVectors(nn.Module):
-    """The vectors of distances, which all layers project for themselves."""
-
-    def __init__(self, settings: DebertaConfig):
-        super().__init__()
-        self.span, self.max_distance = settings.distance_span, settings.max_distance
-        self.num_buckets = settings.position_buckets
-        self.table = nn.Embedding(2 * self.span, settings.hidden_size)
-        has_norm = settings.norm_rel_ebd == "layer_norm"
-        self.norm = nn.LayerNorm(settings.hidden_size, eps=settings.layer_norm_eps) if has_norm else nn.Identity()
-        initialize(self.table, settings.initializer_range)
-
-    def forward(self, tokens: Tokens) -> tuple[Tensor, Tensor]:
-        """Return the vectors that rows of this length use, [R, D], and which of them the distances −L … L from query to
-        key have (query minus key): [2L + 1] int64."""
-        length = tokens.max_seqlen
-        distances = torch.arange(-length, length + 1, device=tokens.ids.device)
-        rows = (self.buckets(distances) + self.span).clamp(0, 2 * self.span - 1)
-        table, exact = self.table.weight, self.num_buckets // 2 if self.num_buckets else self.span - 1
-        if not torch.compiler.is_compiling() and length <= exact:  # distances have vectors of their own, in order
-            first = self.span - length
-            table, rows = table[first : self.span + length + 1], rows - first
-        return self.norm(table), rows
-
-    def buckets(self, distances: Tensor) -> Tensor:
-        """Return each distance's bucket, of its sign: itself up to half of the buckets, then by its logarithm.
-
-        Computed in float32 and rounded up, as transformers' make_log_bucket_position does.
-        """
-        half = self.num_buckets // 2
-        if not half:
-            return distances
-        far = distances.abs().clamp(min=half)
-        steps = (far / half).log() / torch.tensor((self.max_distance - 1) / half).log() * (half - 1)
-        return torch.where(distances.abs() <= half, distances, ((steps.ceil() + half) * distances.sign()).long())
-
-
 class DisentangledAttention(SelfAttention):
     """Multi-head attention within rows whose scores are of contents and of distances: [T, D] → [T, D]."""
 
@@ -223,13 +226,34 @@ class DisentangledAttention(SelfAttention):
         self.distance_key = nn.Linear(size, size) if own and "c2p" in self.terms else None
         self.distance_query = nn.Linear(size, size) if own and "p2c" in self.terms else None
 
-    def forward(self, x: Tensor, tokens: Tokens, distances: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """Attend; `distances` is the result of `DistanceVectors`, where the model has them."""
-        query, key, value = self.query_key_value(x).view(x.shape[0], *self.shape).unbind(dim=1)  # [T, H, K] each
+    def forward(
+        self,
+        x: Tensor,
+        tokens: Tokens,
+        distances: tuple[Tensor, Tensor] | None = None,
+        query: Tensor | None = None,
+        indices: Tensor | None = None,
+    ) -> Tensor:
+        """Attend.
+
+        Args:
+            distances: the result of `DistanceVectors`, where the model has them.
+            query: the vectors that attend to `x`, [T, D]; None: `x` itself.
+            indices: [M], of the tokens that are asked for → [M, D]; None: all.
+        """
+        queries, key, value = self._parts(x, query)
         bias = None if distances is None else self.relative_bias(*distances)
         prob = self.dropout_prob if self.training else 0.0
-        mixed = attend(query, key, value, tokens, prob, score_bias=bias)
-        return self.dropout(self.dense(mixed.reshape(x.shape)))
+        mixed = attend(queries, key, value, tokens, prob, score_bias=bias).reshape(x.shape)
+        return self.dropout(self.dense(mixed if indices is None else mixed.index_select(0, indices)))
+
+    def _parts(self, x: Tensor, query: Tensor | None) -> tuple[Tensor, ...]:
+        """Return queries, of `query` or of `x`, keys and values: [T, H, K] each."""
+        if query is None:
+            return self.query_key_value(x).view(x.shape[0], *self.shape).unbind(dim=1)
+        weights, biases = self.query_key_value.weight, self.query_key_value.bias
+        others = F.linear(x, weights[x.shape[1] :], biases[x.shape[1] :]).view(x.shape[0], 2, *self.shape[1:])
+        return self._project(query, None, part=0), *others.unbind(dim=1)
 
     def relative_bias(self, vectors: Tensor, rows: Tensor) -> RelativeBias:
         """Project the vectors of distances, [R, D], of which the distances −L … L from query to key have `rows`."""
@@ -250,34 +274,26 @@ class DisentangledAttention(SelfAttention):
         return own(vectors).view(-1, *self.shape[1:])
 
 
-class DebertaConvolution(nn.Module):
-    """A convolution of a layer's inputs within rows, added to its outputs and normalised: [T, D] twice → [T, D]."""
-
-    def __init__(self, settings: DebertaConfig):
-        super().__init__()
-        size, width = settings.hidden_size, settings.conv_kernel_size
-        self.convolution = nn.Conv1d(size, size, width, padding=width // 2, groups=settings.conv_groups)
-        self.norm = nn.LayerNorm(size, eps=settings.layer_norm_eps)
-        self.dropout = Dropout(settings.hidden_dropout_prob)
-        self.activation = torch.tanh if settings.conv_act == "tanh" else F.gelu
-
-    def forward(self, x: Tensor, outputs: Tensor, tokens: Tokens) -> Tensor:
-        padded, mask = tokens.to_padded(x), tokens.key_mask()  # [N, L, D]
-        if mask is not None:
-            padded = padded.masked_fill(~mask[:, 0, 0, :, None], 0.0)
-        mixed = tokens.to_flat(self.convolution(padded.transpose(1, 2)).transpose(1, 2))
-        return self.norm(outputs + self.activation(self.dropout(mixed)))
-
-
 class DebertaLayer(BertLayer):
     """BERT's post-norm layer with disentangled attention, and a convolution beside it or not."""
 
     def __init__(self, settings: DebertaConfig, has_convolution: bool = False):
         super().__init__(settings, attention=DisentangledAttention(settings))
-        self.convolution = DebertaConvolution(settings) if has_convolution else None
+        activation = torch.tanh if settings.conv_act == "tanh" else F.gelu
+        parts = settings.conv_kernel_size, settings.conv_groups
+        self.convolution = RowConvolution(settings, *parts, activation) if has_convolution else None
 
-    def forward(self, x: Tensor, tokens: Tokens, distances: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        attended = self.attention_norm(x + self.attention(x, tokens, distances))
+    def forward(
+        self,
+        x: Tensor,
+        tokens: Tokens,
+        distances: tuple[Tensor, Tensor] | None = None,
+        query: Tensor | None = None,
+        indices: Tensor | None = None,
+    ) -> Tensor:
+        """Run the layer; the arguments are those of `DisentangledAttention`, and what attends is what it adds to."""
+        mixed, start = self.attention(x, tokens, distances, query, indices), x if query is None else query
+        attended = self.attention_norm((start if indices is None else start.index_select(0, indices)) + mixed)
         outputs = self.feed_forward_norm(attended + self.feed_forward(attended))
         return outputs if self.convolution is None else self.convolution(x, outputs, tokens)
 

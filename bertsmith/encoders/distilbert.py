@@ -12,7 +12,6 @@ from bertsmith.config.fields import setting, settings
 from bertsmith.encoders.bert import BertClassificationHead, BertLayer, MaskedTokenHead, UnprojectedConfig
 from bertsmith.encoders.config import CLASSIFIER_DROPOUT, TokenEmbeddings
 from bertsmith.encoders.dropout import Dropout
-from bertsmith.encoders.heads import PlainClassificationHead
 from bertsmith.encoders.initialization import initialize
 from bertsmith.encoders.tokens import Tokens
 
@@ -34,6 +33,7 @@ class DistilBertConfig(UnprojectedConfig):
     initializer_range: float = setting(0.02, "standard deviation of initial weights, cut at two of them", gt=0)
 
     layer_norm_eps: ClassVar[float] = 1e-12  # type: ignore[misc]  # no setting of DistilBERT
+    tagging_dropout: ClassVar[str] = "hidden_dropout_prob"
 
     @property
     def attention_output_dropout_prob(self) -> float:
@@ -47,9 +47,6 @@ class DistilBertConfig(UnprojectedConfig):
 
     def classification_head(self, num_labels: int, family: str) -> nn.Module:
         return DistilBertClassificationHead(self, num_labels)
-
-    def tagging_head(self, num_labels: int) -> nn.Module:
-        return PlainClassificationHead(self, num_labels, self.hidden_dropout_prob, self.initializer_range)
 
 
 class DistilBertEmbeddings(TokenEmbeddings):

@@ -1,10 +1,12 @@
 """The encoder: token ids in, a vector a token out; and encoders with their pre-training heads."""
 
+from typing import Any
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bertsmith.encoders.attention import FULL, AttentionWindow
-from bertsmith.encoders.config import EncoderConfig
+from bertsmith.encoders.config import EncoderConfig, VocabularyHead
 from bertsmith.encoders.tokens import Tokens
 
 
@@ -25,16 +27,38 @@ class TransformerStack(nn.Module):
 
     def encode(self, x: Tensor, tokens: Tokens) -> Tensor:
         """Run the layers on embeddings `x` [T, E] of `tokens` → [T, D]."""
-        x = self.projection(x).to(x.dtype)  # what layers add to is not rounded, and one graph serves them all
-        x = self.dropout(self.norm(x))  # [T, D]
-        distances = () if self.distances is None else (self.distances(tokens),)
+        x, distances = self._begin(x, tokens)
         for layer in self.layers:
             x = layer(x, tokens, *distances)
         return self.final_norm(x)
 
-    def project_to_embedding(self, vectors: Tensor) -> Tensor:
-        """Project a masked-token head's vectors to the width of the token table: [M, E]."""
-        return self.settings.project_to_embedding(vectors, self.projection)
+    def masked_token_vectors(self, x: Tensor, tokens: Tokens, indices: Tensor, head: VocabularyHead) -> Tensor:
+        """Return the vectors at `indices` ([M], of the flat tokens) that are multiplied with the token table, of
+        embeddings `x` [T, E] of `tokens`: [M, E]."""
+        if self.settings.has_mask_decoder:
+            vectors = self._decode(x, tokens, indices, head.position_vectors(tokens))
+        else:
+            vectors = self.encode(x, tokens).index_select(0, indices)
+        return self.settings.project_to_embedding(head(vectors), self.projection)
+
+    def _begin(self, x: Tensor, tokens: Tokens) -> tuple[Tensor, tuple[Any, ...]]:
+        """Return what the first layer is given, [T, D], and what all layers are given besides."""
+        x = self.projection(x).to(x.dtype)  # what layers add to is not rounded, and one graph serves them all
+        return self.dropout(self.norm(x)), () if self.distances is None else (self.distances(tokens),)
+
+    def _decode(self, x: Tensor, tokens: Tokens, indices: Tensor, positions: Tensor) -> Tensor:
+        """Run the layers but the last on embeddings `x` [T, E], and the last one twice on the result of these, H: its
+        queries are H + `positions` [T, D], then its own first result → the vectors at `indices`, [M, D].
+
+        Source: the enhanced mask decoder of DeBERTa, arXiv 2006.03654, section 3.2; microsoft/DeBERTa,
+        apps/models/masked_language_model.py.
+        """
+        x, distances = self._begin(x, tokens)
+        *before, last = self.layers
+        for layer in before:
+            x = layer(x, tokens, *distances)
+        first = last(x, tokens, *distances, query=x + positions)
+        return self.final_norm(last(x, tokens, *distances, query=first, indices=indices))
 
 
 class Encoder(TransformerStack):
@@ -78,7 +102,7 @@ class MaskedTokenModel(nn.Module):
 
     def vectors(self, tokens: Tokens, indices: Tensor) -> Tensor:
         """Return the vectors at `indices` ([M], of the flat tokens) that are multiplied with the table: [M, E]."""
-        return self.encoder.project_to_embedding(self.head(self.encoder(tokens).index_select(0, indices)))
+        return self.encoder.masked_token_vectors(self.encoder.embeddings(tokens), tokens, indices, self.head)
 
     def scores(self, tokens: Tokens, indices: Tensor) -> Tensor:
         """Return scores over the vocabulary at `indices`: [M, V]."""

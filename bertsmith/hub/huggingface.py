@@ -64,8 +64,8 @@ def write_folder(
         How far the ONNX file's logits are from ours, at most.
 
     Raises:
-        UserError: the head is the plain one of compat; `out` holds what was not written here, or cannot be written;
-            `write_onnx` refuses the model.
+        UserError: the head is the plain one of compat, or has an enhanced mask decoder; `out` holds what was not
+            written here, or cannot be written; `write_onnx` refuses the model.
     """
     family, head, weights = FAMILIES[network.family], network.head, network.weights
     if head == "classification" and "head.dense.weight" not in weights:
@@ -76,6 +76,10 @@ def write_folder(
         raise UserError(
             f"{out}: no Hugging Face class computes what model.kind = {quoted(network.settings.kind, 60)} does; such "
             f"a model is used as a run of bertsmith"
+        )
+    if network.decodes_masks:
+        raise UserError(
+            f"{out}: no Hugging Face class fills masks by an enhanced mask decoder; write the encoder alone"
         )
     out = out.resolve()  # "." has no name to put a temporary one beside
     make_folder(out.parent)

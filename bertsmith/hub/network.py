@@ -59,6 +59,11 @@ class Network:
         return {name: tensor for name, tensor in self.weights.items() if name.startswith("encoder.")}
 
     @property
+    def decodes_masks(self) -> bool:
+        """Whether it fills masks by an enhanced mask decoder, which no Hugging Face class runs."""
+        return self.head == "masked_tokens" and self.settings.has_mask_decoder
+
+    @property
     def num_labels(self) -> int | None:
         """Outputs of a classification or tagging head; None of all others."""
         return len(self.weights["head.output.bias"]) if HEADS[self.head].has_labels else None

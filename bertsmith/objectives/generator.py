@@ -85,7 +85,10 @@ class GeneratorSettings:
                 embedding_size=hidden_size if self.sharing == "nothing" else discriminator_config.embedding,
             )
         except ValueError as error:
-            raise ValueError(f"objective.generator.hidden_fraction = {self.hidden_fraction}: {error}") from None
+            raise ValueError(
+                f"objective.generator.hidden_fraction = {self.hidden_fraction} and layers_fraction = "
+                f"{self.layers_fraction}: {error}"
+            ) from None
 
 
 class GeneratorOutput(NamedTuple):
@@ -149,8 +152,7 @@ class MaskedTokenGenerator(Generator):
         """Return the head's vectors of masked `tokens` at `positions` ([M], into the flat tokens): [M, E]."""
         embedded = (self.embeddings or discriminator.embeddings)(tokens)
         stack = self.trunk or discriminator
-        vectors = stack.encode(embedded, tokens).index_select(0, positions)
-        return stack.project_to_embedding(self.head(vectors))
+        return stack.masked_token_vectors(embedded, tokens, positions, self.head)
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         return {"mlm_loss": batch.targets["weights"].sum()}
@@ -170,12 +172,13 @@ class MaskedTokenGenerator(Generator):
 
     def flops_per_token(self, discriminator_config: EncoderConfig, share_predicted: float, length: int) -> float:
         head = share_predicted * self.config.masked_token_head_flops(len(self.head.bias))
-        return self.config.flops_per_token(length) + head
+        return self.config.flops_per_token(length) + self.config.mask_decoder_flops(length) + head
 
     def activation_bytes_per_token(
         self, discriminator_config: EncoderConfig, share_predicted: float, length: int, precision: Precision
     ) -> float:
         head = share_predicted * self.config.masked_token_head_bytes(precision)
+        head += self.config.mask_decoder_bytes(length, precision)
         return self.config.activation_bytes_per_token(length, precision) + head
 
 

@@ -106,9 +106,10 @@ class MaskedTokens(MaskedTokenModel, PretrainingObjective):
 
     def flops_per_token(self, length: int) -> float:
         settings, predicted = self.encoder.settings, self.settings.masking.share_predicted(length)
-        return settings.flops_per_token(length) + predicted * settings.masked_token_head_flops(len(self.head.bias))
+        head = predicted * settings.masked_token_head_flops(len(self.head.bias)) + settings.mask_decoder_flops(length)
+        return settings.flops_per_token(length) + head
 
     def activation_bytes_per_token(self, length: int, precision: Precision) -> float:
         settings, predicted = self.encoder.settings, self.settings.masking.max_predictions(length) / length
-        head = predicted * settings.masked_token_head_bytes(precision)
+        head = predicted * settings.masked_token_head_bytes(precision) + settings.mask_decoder_bytes(length, precision)
         return settings.activation_bytes_per_token(length, precision) + head

@@ -9,7 +9,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from bertsmith.encoders.deberta import DebertaConfig, DistanceVectors
+from bertsmith.encoders.deberta import DebertaConfig
 from bertsmith.encoders.encoder import MaskedTokenModel
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.errors import UserError
@@ -199,14 +199,14 @@ def test_buckets_are_those_of_transformers(buckets, longest):
     distances = torch.arange(length) - (length - 1)  # from the first query to each key, backwards
     row = torch.zeros(1, length, 1)
     expected = build_relative_position(row, row, buckets or -1, longest)[0]
-    module = DistanceVectors(settings)
+    module = settings.build_distances()
     assert torch.equal(module.buckets(distances).flip(0), expected[0])
     assert torch.equal(module.buckets(-distances).flip(0), expected[:, 0])
     # Which vector a distance has, for rows of any length: transformers' index.
     for rows in (1, 5, length // 4, length):
         tokens = Tokens.pack(np.ones(rows), np.zeros(rows), np.array([rows]))
         vectors, index = module(tokens)
-        span = settings.distance_span
+        span = module.span
         places = (expected[:rows, 0] + span).clamp(0, 2 * span - 1)
         table = module.norm(module.table.weight)
         torch.testing.assert_close(vectors[index[rows : 2 * rows]], table[places])

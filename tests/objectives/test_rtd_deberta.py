@@ -1,5 +1,7 @@
 """Replaced-token detection as DeBERTaV3 trains it: gradient-disentangled embeddings, a generator of half the layers."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -18,10 +20,13 @@ ENCODER = DebertaConfig(
 )  # fmt: skip
 
 
-def objective(sharing: str = "gradient_disentangled") -> ReplacedTokens:
+DECODING = replace(ENCODER, enhanced_mask_decoder=True)
+
+
+def objective(sharing: str = "gradient_disentangled", encoder: DebertaConfig = DECODING) -> ReplacedTokens:
     torch.manual_seed(0)
     generator = GeneratorSettings(hidden_fraction=1.0, layers_fraction=0.5, sharing=sharing)
-    return ReplacedTokens(ENCODER, VOCABULARY, ReplacedTokensSettings(generator=generator))
+    return ReplacedTokens(encoder, VOCABULARY, ReplacedTokensSettings(generator=generator))
 
 
 def test_the_generator_has_half_of_the_layers_and_distances_of_its_own():
@@ -29,16 +34,17 @@ def test_the_generator_has_half_of_the_layers_and_distances_of_its_own():
     assert len(stack.layers) == 2 and stack.distances.table.weight.shape == (16, 32)
 
 
-@pytest.mark.parametrize("sharing", [sharing for sharing in SHARINGS if sharing != "everything"])
-def test_the_exported_networks_are_those_that_were_trained(sharing):
-    model = objective(sharing).eval()
+@pytest.mark.parametrize("encoder", [ENCODER, DECODING], ids=["last layer", "mask decoder"])
+@pytest.mark.parametrize("sharing", SHARINGS)
+def test_the_exported_networks_are_those_that_were_trained(sharing, encoder):
+    model = objective(sharing, encoder).eval()
     with torch.no_grad():  # as after some steps
         for parameter in model.parameters():
             parameter += 0.01 * torch.randn_like(parameter)
     weights = dict(model.state_dict())
-    discriminator = ReplacedTokenModel(ENCODER, VOCABULARY.size).eval()
+    discriminator = ReplacedTokenModel(encoder, VOCABULARY.size).eval()
     discriminator.load_state_dict(rtd_networks.split_discriminator(weights, model.settings.generator))
-    own = model.settings.generator.encoder_config(ENCODER)
+    own = model.settings.generator.encoder_config(encoder)
     generator = MaskedTokenModel(own, VOCABULARY.size).eval()
     generator.load_state_dict(rtd_networks.split_generator(weights))
     question, seen = batch(model), watch(model)
@@ -64,6 +70,7 @@ def test_the_discriminator_s_loss_moves_its_own_difference_and_not_the_generator
         assert gradients[still] is None or not gradients[still].any()
 
 
-def test_how_a_batch_is_cut_changes_neither_loss_nor_gradient():
-    model = objective()
+@pytest.mark.parametrize("encoder", [ENCODER, DECODING], ids=["last layer", "mask decoder"])
+def test_how_a_batch_is_cut_changes_neither_loss_nor_gradient(encoder):
+    model = objective(encoder=encoder)
     check_cuts(model, batch(model), apart=("rtd_auc",))

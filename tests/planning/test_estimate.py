@@ -74,6 +74,7 @@ def test_a_recipe_of_a_published_model_has_its_published_count(recipe, overrides
 
 
 DEBERTA = ("model.kind=deberta", "model.position_buckets=16", "model.conv_kernel_size=3")
+DECODING = (*DEBERTA, "model.enhanced_mask_decoder=true")
 
 
 def objective(kind: str, prob: float, *overrides: str) -> tuple[PretrainingObjective, Batch]:
@@ -110,7 +111,7 @@ def test_operations_are_those_that_torch_counts(kind):
 
 @pytest.mark.parametrize("kind", ["mlm", "rtd"])
 @pytest.mark.parametrize(
-    "overrides", [(*DEBERTA,), (*DEBERTA, 'model.pos_att_type=["c2p"]'), (*DEBERTA, "model.pos_att_type=[]")]
+    "overrides", [DEBERTA, (*DEBERTA, 'model.pos_att_type=["c2p"]'), (*DEBERTA, "model.pos_att_type=[]"), DECODING]
 )
 def test_operations_of_deberta_are_too_but_for_what_rows_share(kind, overrides, monkeypatch):
     """By the difference of eight rows and two, since the vectors of distances are projected once for all. Each token
@@ -130,7 +131,7 @@ def test_operations_of_deberta_are_too_but_for_what_rows_share(kind, overrides, 
 @pytest.mark.parametrize("kind", ["mlm", "rtd"])
 @pytest.mark.parametrize("prob", [0.0, 0.1])
 @pytest.mark.parametrize("half", [False, True])
-@pytest.mark.parametrize("overrides", [(), DEBERTA], ids=["classic", "deberta"])
+@pytest.mark.parametrize("overrides", [(), DEBERTA, DECODING], ids=["classic", "deberta", "mask decoder"])
 def test_bytes_kept_for_the_backward_pass_are_those_that_autograd_saves(kind, prob, half, overrides):
     """In float32 all but token ids and the like; in half precision the CPU keeps some inputs of norms in 16 bits which
     a GPU keeps in 32."""

@@ -2,8 +2,8 @@
 
 transformers has one class for masked tokens with two names for the same head: "legacy" or not. Both are read, and the
 legacy one, which takes projected embeddings too, is written. It never runs the enhanced mask decoder of DeBERTa's paper
-(its `z_steps` is 0), and has no class for DeBERTaV3's replaced tokens: a discriminator of ours is a
-DebertaV2ForTokenClassification with one label.
+(its `z_steps` is 0): of a model with one the encoder is written. It has no class for DeBERTaV3's replaced tokens: a
+discriminator of ours is a DebertaV2ForTokenClassification with one label.
 
 Source: transformers, models/deberta_v2/modeling_deberta_v2.py and configuration_deberta_v2.py.
 """
