@@ -339,9 +339,10 @@ def test_plans_in_tokens_and_hours_end(data, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # the compiler's own
-@pytest.mark.parametrize("family", ["bert", "modernbert", "deberta-v2"])
+@pytest.mark.parametrize("family", ["bert", "modernbert", "deberta-v2", "deberta-v2, mask decoder"])
 def test_compiled_layers_give_the_same_loss(family, data, tmp_path):
-    settings = FAMILIES[family].model
+    family, _, decodes = family.partition(", ")
+    settings = FAMILIES[family].model + (("model.enhanced_mask_decoder=true",) if decodes else ())
     pretrain(tiny_recipe(data, *settings), tmp_path / "plain")
     pretrain(tiny_recipe(data, "machine.compile=true", *settings), tmp_path / "compiled")
     plain, compiled = (measures(tmp_path / run)[-1]["mlm_loss"] for run in ("plain", "compiled"))

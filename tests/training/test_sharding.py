@@ -49,6 +49,7 @@ MORE_RECIPES = {
     "distilbert": (*EVERY_STEP, *FAMILIES["distilbert"].model),
     "one segment": (*EVERY_STEP, "model.type_vocab_size=1", "rows.kind=windows"),
     "deberta v3": (*EVERY_STEP, "objective.kind=rtd", *FAMILIES["deberta-v2"].model, *FAMILIES["deberta-v2"].generator),
+    "mask decoder": (*EVERY_STEP, *FAMILIES["deberta-v2"].model, "model.enhanced_mask_decoder=true"),
     "deberta, own projections": (
         *EVERY_STEP,
         *FAMILIES["deberta-v2"].model,
