@@ -61,7 +61,7 @@ def check_same_on_all(rows: StagedRows, beginning: Beginning, machine: Machine) 
     """Raise UserError on a rank whose recipe, data, model to begin with, or code is not the first's."""
     told = {name: value for name, value in to_dict(rows.recipe).items() if name not in BY_CONTENT}
     device = [machine.device.type, str(machine.dtype), machine.compile]
-    begun, versions = dict(beginning.fingerprints), [__version__, torch.__version__]
+    begun, versions = dict(beginning.fingerprints), {"bertsmith": __version__, "torch": str(torch.__version__)}
     machine.ranks.check_same(
         {
             "the recipe": told,

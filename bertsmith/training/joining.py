@@ -200,7 +200,7 @@ def _is_first_to_fail(ranks: Ranks) -> bool:
     try:
         is_first = bool(ranks.store.add(FAILED, 1) == 1)
         if ranks.is_first and not has_agent():
-            if ranks.control is not None:  # which the others notice, of gloo; it is always of it
+            if ranks.control is not None:  # whose closed connections the others notice
                 dist.destroy_process_group(None if dist.get_backend() == "gloo" else ranks.control)
             outlast_others(ranks.store, FAILED, ranks.size)
         return is_first

@@ -4,6 +4,7 @@ batch. A process by itself is `ALONE`, and nothing here then does anything.
 What they decide together is decided by numbers on the CPU; gradients are `bertsmith.training.reducer`'s.
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ from torch import Tensor, nn
 from bertsmith.errors import UserError, one_line
 from bertsmith.randomness import derived_seed
 from bertsmith.storage.files import sha256_json
+
+MAX_KEYS = 5
+"""How many keys a message names that are not the same on all ranks."""
 
 
 class RankLost(Exception):
@@ -101,10 +105,22 @@ class Ranks:
             if most != -least
         ]
         if differing:
+            told = ", ".join(name + self._differing_keys(name, described[name]) for name in differing)
             raise UserError(
-                f"{', '.join(differing)}: not the same on all ranks; start all of them with the same command, version "
-                f"and data"
+                f"{told}: not the same on all ranks; start all of them with the same command, version and data"
             )
+
+    def _differing_keys(self, name: str, value: Any) -> str:
+        """Return in parentheses which keys of a mapping that is not the same on all ranks are not; "" of another value.
+        By the store, as ranks may have other keys, and each as many as it has."""
+        if not isinstance(value, Mapping):
+            return ""
+        with _exchange():
+            self.store.set(f"{name} of {self.rank}", json.dumps(_hashes(value)))
+            of_all = [json.loads(self.store.get(f"{name} of {rank}")) for rank in range(self.size)]
+        keys = dict.fromkeys(key for hashes in of_all for key in hashes)
+        differing = [key for key in keys if len({hashes.get(key) for hashes in of_all}) > 1]
+        return f" ({', '.join(differing[:MAX_KEYS])}{', …' * (len(differing) > MAX_KEYS)})"
 
     def give_weights(self, module: nn.Module) -> None:
         """Give all ranks the parameters and buffers that the first has: another kind of processor may draw others."""
@@ -153,6 +169,16 @@ class Ranks:
 
 
 ALONE = Ranks()
+
+
+def _hashes(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Return a hash for each key of a mapping and of those in it, as "schedule.kind"."""
+    hashes: dict[str, str] = {}
+    for key, inner in value.items():
+        hashes |= (
+            _hashes(inner, f"{prefix}{key}.") if isinstance(inner, Mapping) else {prefix + key: sha256_json(inner)}
+        )
+    return hashes
 
 
 @contextmanager

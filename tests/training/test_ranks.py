@@ -121,15 +121,20 @@ def test_a_clock_that_runs_ahead_on_one_rank_ends_nothing(data, tmp_path):
     [
         (
             {"settings_of": {1: ["schedule.learning_rate=1e-3"]}},
-            "the recipe: not the same on all ranks; start all of them with the same command, version and data",
+            "the recipe (schedule.learning_rate): not the same on all ranks; start all of them with the same command, "
+            "version and data",
+        ),
+        (
+            {"settings_of": {1: ["model.kind=modern"]}},
+            "the recipe (model.",
         ),
         (
             {"happens": {1: ["version", "0.0.9"]}},
-            "the version: not the same on all ranks; start all of them with the same command, version and data",
+            "the version (bertsmith): not the same on all ranks; start all of them with the same command, ",
         ),
         (
             {"data_of": {1: "{folder}/other/data"}},
-            "the data: not the same on all ranks; start all of them with the same command, version and data",
+            "the data (",
         ),
         (
             {"run_of": {1: "{folder}/elsewhere"}},
