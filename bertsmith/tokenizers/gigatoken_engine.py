@@ -53,8 +53,8 @@ class GigatokenEngine:
     def encode_batch(self, texts: Sequence[str] | Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
         """Return ids and ends, as `IdEngine` says."""
         known = [as_text(text) for text in texts]
-        others = {} if self._are_plain(known) else self._by_tokenizers(known)
-        ids, ends = self._encode_all(known)
+        normalized, others = (known, {}) if self._are_plain(known) else self._by_tokenizers(known)
+        ids, ends = self._encode_all(normalized)
         return put_rows(ids, ends, others)
 
     def _encode_all(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -74,16 +74,15 @@ class GigatokenEngine:
         not_ascii = "\n".join([text for text in texts if not text.isascii()])
         return self._added.keeps(not_ascii) and not self._added.finds(whole, whole) and not _is_odd(not_ascii)
 
-    def _by_tokenizers(self, texts: list[str]) -> dict[int, list[int]]:
-        """Normalize the texts in their list; return by number the ids of those that gigatoken must not see, which
-        become empty there."""
+    def _by_tokenizers(self, texts: list[str]) -> tuple[list[str], dict[int, list[int]]]:
+        """Return the texts normalized, empty where gigatoken must not see them, and by number the ids of those."""
+        shown = [self._added.normalized(text) for text in texts]
         found = {}
         for number, text in enumerate(texts):
-            texts[number] = normalized = self._added.normalized(text)
-            if self._added.finds(text, normalized) or _is_odd(normalized):
-                texts[number] = ""
+            if self._added.finds(text, shown[number]) or _is_odd(shown[number]):
+                shown[number] = ""
                 found[number] = self._fast.encode(text, add_special_tokens=False).ids
-        return found
+        return shown, found
 
 
 def _with_separator(definition: dict[str, Any], id: int) -> dict[str, Any]:
