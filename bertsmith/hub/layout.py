@@ -26,6 +26,14 @@ _UNREAD_FAMILIES = {root: title for root, title in {
 }.items() if root not in {family.base_model_prefix for family in FAMILIES.values()}}  # fmt: skip
 """First parts of the names of tensors of families that are not read → the family."""
 
+_UNREAD_NAMES = {
+    r"\.attention\.self\.in_proj\.": "the first DeBERTa", r"\.albert_layer_groups\.": "ALBERT",
+    r"(^|\.)encoder\.relative_attention_bias\.": "MPNet",
+    r"(^|\.)layers\.\d+\.self_attn\.": "Llama, BART or the like",
+}  # fmt: skip
+"""Parts of the names of tensors of families that are not read and have other names in common with one that is → the
+family."""
+
 _COMMON_NAMES = ("transformer", "shared", "h", "wte")
 """Keys of `_UNREAD_FAMILIES` that a user's own module around a BERT may have too."""
 
@@ -151,13 +159,19 @@ def _unread(config: Mapping[str, Any], classes: Iterable[Any]) -> str:
 
 def _family(config: Mapping[str, Any], names: Mapping[str, tuple[int, ...]], where: str) -> Family:
     """Return the family that has a tensor of these names; see `Family.shares_names`."""
+    for pattern, other in _UNREAD_NAMES.items():
+        if any(re.search(pattern, name) for name in names):
+            raise _of_unread(other, where)
     families = sorted(FAMILIES.values(), key=lambda family: family.shares_names)
     unread = [name for name in names if not any(re.match(family.names_pattern, name) for family in families)]
     if others := [first for name in sorted(unread) if (first := name.partition(".")[0]) in _UNREAD_FAMILIES]:
-        other = _UNREAD_FAMILIES[others[0]]
-        raise UserError(f"{where}: the tensors' names are those of {other}, a family that is not read; {READ}")
+        raise _of_unread(_UNREAD_FAMILIES[others[0]], where)
     for family in families:
         if family.recognises(config, names):
             return family
     first = quoted(min(names, default="none"), 80)
     raise UserError(f"{where}: no model_type, and the tensors (as {first}) are of no family that is read; {READ}")
+
+
+def _of_unread(family: str, where: str) -> UserError:
+    return UserError(f"{where}: the tensors' names are those of {family}, a family that is not read; {READ}")

@@ -51,12 +51,13 @@ def conclude_special_tokens(
             f"them: name those that it has as {', '.join(ROLES)} in tokenizer_config.json, in a folder with it"
         )
     if missing:
-        example = SPECIAL_TOKENS_BY_KEY[missing[0]]
+        lines = " and ".join(f'"{key}": "{SPECIAL_TOKENS_BY_KEY[key]}"' for key in missing)
+        one, it = ("one", "") if len(missing) == 1 else ("one of each", "each ")
         raise UserError(
             f"{source}: no {' and no '.join(f'{ROLES[key]} ({SPECIAL_TOKENS_BY_KEY[key]})' for key in missing)} in "
-            f'this vocabulary; name one in tokenizer_config.json, in a folder with it, as "{missing[0]}": "{example}": '
-            f"a token that it never uses, or a new one, which gets the id after the last, for which a trained model's "
-            f"table needs a row"
+            f"this vocabulary; name {one} in tokenizer_config.json, in a folder with it, as {lines}: {it}a token that "
+            f"it never uses, or a new one, which gets the id after the last, for which a trained model's table needs a "
+            f"row"
         )
     found = {key: token for key, token in known.items() if token is not None}
     if shared := [key for key, token in found.items() if token == found["mask_token"] and key != "mask_token"]:

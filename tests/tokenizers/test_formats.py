@@ -218,7 +218,7 @@ def drop(folder: Path, key: str, token: str) -> None:
     config = json.loads((folder / "tokenizer_config.json").read_text())
     config = {name: value for name, value in config.items() if name != key}
     (folder / "tokenizer_config.json").write_text(json.dumps(config | {"tokenizer_class": "PreTrainedTokenizerFast"}))
-    text = (folder / "tokenizer.json").read_text().replace(token, "<other>")
+    text = (folder / "tokenizer.json").read_text().replace(token, f"<no {key}>")
     (folder / "tokenizer.json").write_text(text)
 
 
@@ -234,7 +234,21 @@ def test_a_missing_special_token_is_named_with_its_remedy(key: str, token: str, 
     config = json.loads((folder / "tokenizer_config.json").read_text())
     (folder / "tokenizer_config.json").write_text(json.dumps(config | {key: token}))
     ours, size = Tokenizer.load(folder), len(json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"])
-    assert ours.special_tokens[key] == token and ours.vocab_size == size + 2, "<other>, and it"
+    assert ours.special_tokens[key] == token and ours.vocab_size == size + 2, "the other, and it"
+
+
+def test_several_missing_special_tokens_are_all_named(tmp_path: Path):
+    folder = formats.roberta(tmp_path)
+    drop(folder, "mask_token", "<mask>")
+    drop(folder, "pad_token", "<pad>")
+    remedy = r'name one of each in tokenizer_config.json.* as "pad_token": "\[PAD\]" and "mask_token": "\[MASK\]": each'
+    with pytest.raises(UserError, match=remedy):
+        Tokenizer.load(folder)
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    named = {"pad_token": "[PAD]", "mask_token": "[MASK]"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config | named))
+    ours = Tokenizer.load(folder)
+    assert {key: ours.special_tokens[key] for key in named} == named
 
 
 @pytest.mark.parametrize(

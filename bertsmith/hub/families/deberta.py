@@ -153,11 +153,6 @@ class DebertaV2(PostNormFamily):
         }
         return config | {key: self.required_values[key] for key in self.written}
 
-    def recognises(self, config: Mapping[str, Any], names: Mapping[str, tuple[int, ...]]) -> bool:
-        """See `Family`; the first DeBERTa's names begin alike."""
-        is_first = any(".attention.self.in_proj." in name for name in names)
-        return not is_first and super().recognises(config, names)
-
     def check_network(self, config: Mapping[str, Any], where: str) -> None:
         is_relative = member(config, "relative_attention", bool, where, False)
         if is_relative != bool(_terms(config, where)):
