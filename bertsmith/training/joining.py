@@ -1,11 +1,14 @@
 """How a process finds those that torchrun has started with it, and how they end when one of them fails."""
 
 import os
+import signal
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from threading import Thread
 from typing import Any, NoReturn
 
 import torch
@@ -75,6 +78,8 @@ def joined_ranks() -> Iterator[Ranks]:
     global _is_to_say_why
     ranks = _join()
     _is_to_say_why = True
+    if has_agent():
+        stop_with_parent()
     be_quiet(not ranks.is_first)
     try:
         yield ranks
@@ -98,6 +103,18 @@ def joined_ranks() -> Iterator[Ranks]:
         dist.destroy_process_group()
     finally:
         be_quiet(False)
+
+
+def stop_with_parent() -> None:
+    """Have this process stopped, as by SIGTERM, when torchrun, which has started it, is gone and did not end it."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    Thread(target=watch, daemon=True).start()
 
 
 def _join() -> Ranks:

@@ -5,6 +5,7 @@ What they decide together is decided by numbers on the CPU; gradients are `berts
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -181,6 +182,12 @@ def _hashes(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return hashes
 
 
+def _reason(error: Exception) -> str:
+    """Return what gloo says, without the line of its code and the advice that follow."""
+    said = re.sub(r"^\[[^]]*\.cc:\d+\] ", "", str(error)).partition(". This is typically ")[0]
+    return one_line(RuntimeError(said))
+
+
 @contextmanager
 def noticing_lost_ranks() -> Iterator[None]:
     """Raise RankLost for the errors of exchanges among what is done here, as FSDP makes them in a pass."""
@@ -188,7 +195,7 @@ def noticing_lost_ranks() -> Iterator[None]:
         yield
     except RuntimeError as error:
         if isinstance(error, dist.DistError) or "gloo" in str(error):
-            raise RankLost(one_line(error)) from error
+            raise RankLost(_reason(error)) from error
         raise
 
 
@@ -198,4 +205,4 @@ def _exchange() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise RankLost(one_line(error)) from error
+        raise RankLost(_reason(error)) from error

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -174,3 +176,31 @@ def test_of_a_store_that_outlives_its_ranks_only_one_that_was_seen_to_wait_is_lo
     waiting.checked_at -= 2
     with pytest.raises(RankLost, match="rank 1 has ended"):
         waiting.check()
+
+
+PARENT = """
+import subprocess, sys
+subprocess.Popen([sys.executable, "-c", sys.argv[1]], stdin=subprocess.DEVNULL)
+sys.stdin.read()
+"""
+CHILD = """
+import signal, sys, time
+from bertsmith.training.joining import stop_with_parent
+
+def stop(number, frame):
+    print("stopped by", number, flush=True)
+    sys.exit()
+
+signal.signal(signal.SIGTERM, stop)
+stop_with_parent()
+print("at work", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_rank_whose_torchrun_is_killed_is_asked_to_stop():
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", PARENT, CHILD], stdin=pipe, stdout=pipe, text=True) as parent:
+        assert parent.stdout is not None and parent.stdout.readline() == "at work\n"
+        parent.kill()
+        assert parent.stdout.read() == "stopped by 15\n"  # until nobody has it open

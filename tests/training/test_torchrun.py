@@ -85,6 +85,16 @@ def test_asked_to_stop_all_end_with_a_checkpoint(asked, recipe, tmp_path):
     assert max(checkpoint_folders(run)) % 50, "the step at which they stopped"
 
 
+def test_ranks_whose_torchrun_is_killed_end_with_a_checkpoint(recipe, tmp_path):
+    run = tmp_path / "run"
+    process = start(recipe, run)
+    wait_for_checkpoint(run, 50, process)
+    process.kill()
+    _, errors = process.communicate(timeout=300)  # until no rank has standard error open
+    assert errors.count("which is saved. To go on:") == 1, errors
+    assert max(checkpoint_folders(run)) < 3000
+
+
 def test_the_others_wait_until_the_first_has_saved(recipe, data, tmp_path, monkeypatch):
     """As torchrun ends all that are left when one has ended."""
     slow = tmp_path / "slow.py"
