@@ -4,6 +4,7 @@ import os
 import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -71,6 +72,33 @@ def recipe(data, tmp_path) -> Path:
         to_toml(tiny_recipe(data, *steps, "model.hidden_dropout_prob=0", "model.attention_probs_dropout_prob=0"))
     )
     return path
+
+
+def test_two_machines_train_one_run(recipe, tmp_path):
+    """Each with a torchrun of its own, which find each other at an address."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{bound.getsockname()[1]}"
+    command = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
+    meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", address, "--rdzv-id", "1", "-m", "bertsmith", "pretrain"]
+    short = [str(recipe), "plan.steps=20", "plan.evaluate_steps=20"]
+    machines = [
+        subprocess.Popen(
+            [*command, *meeting, *short, "--out", str(tmp_path / "run")], stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    errors = [machine.communicate(timeout=300)[1] for machine in machines]
+    assert [machine.returncode for machine in machines] == [0, 0], errors
+    assert sum("2 ranks" in text for text in errors) == 1, errors
+    alone = [sys.executable, "-m", "bertsmith", "pretrain", *short, "--out", str(tmp_path / "alone")]
+    subprocess.run(alone, check=True, capture_output=True)
+    of_two, of_one = (
+        load_file(list(checkpoint_folders(tmp_path / name).values())[-1] / "model.safetensors")
+        for name in ("run", "alone")
+    )
+    for name, weight in of_two.items():
+        torch.testing.assert_close(weight, of_one[name], rtol=1e-5, atol=1e-5, msg=name)
 
 
 @pytest.mark.parametrize("asked", ["torchrun", "one rank"])
