@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -70,6 +71,20 @@ def test_a_cluster_that_does_not_answer_is_named(tmp_path, monkeypatch):
         with pytest.raises(UserError, match=f"nothing answers at {address}"):
             prepare(recipe(tmp_path, "engine=ray", f"ray_address={address}"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_cluster_that_asks_for_a_token_is_said_on_one_line(monkeypatch, capfd):
+    """And not the twenty lines of Ray, which is written in C++."""
+
+    def init(**settings: object) -> None:
+        os.write(2, b"gcs_client.cc:210: InvalidAuthToken: Authentication token is missing\n" * 20)
+        raise ConnectionError("Failed to connect to Ray cluster")
+
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init))
+    with pytest.raises(UserError, match=r"node-1:6379 asks for a token; set RAY_AUTH_MODE=token"):
+        ray_cluster._join("node-1:6379", {})
+    os.write(2, b"after")
+    assert capfd.readouterr().err == "after"
 
 
 def setup(folder: Path, **changed: object) -> WorkerSetup:
@@ -266,3 +281,31 @@ def test_other_versions_are_named_and_shares_are_merged_on_a_cluster(tmp_path, c
     merged = merge_shares(MergeSettings(engine="ray", ray_address=cluster.address), tmp_path / "out")
     assert content(merged.path) == content(whole)
     assert not ray.is_initialized()
+
+
+@with_ray
+@pytest.mark.slow
+def test_a_cluster_that_asks_for_a_token_is_joined_with_one(marked, monkeypatch):
+    """As `ray start` has it where its user has a token, which the first local cluster makes."""
+    (marked / ".ray").mkdir()
+    (marked / ".ray" / "auth_token").write_text("4" * 64)
+    monkeypatch.setenv("HOME", str(marked))
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        port = bound.getsockname()[1]
+    start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port}"]
+    quiet = ("--include-dashboard=false", "--disable-usage-stats", "--num-cpus=1", f"--memory={2 << 30}")
+    head = subprocess.Popen([*start, *quiet], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: ray_cluster._answers(f"127.0.0.1:{port}") or head.poll() is not None)
+        time.sleep(5)  # until its node is there
+        asked = ("engine=ray", f"ray_address=127.0.0.1:{port}")
+        refused = subprocess.run(command(marked, marked / "refused", *asked), capture_output=True, text=True)
+        assert refused.returncode == 2 and "asks for a token" in refused.stderr.splitlines()[-1], refused
+        monkeypatch.setenv("RAY_AUTH_MODE", "token")
+        subprocess.run(command(marked, marked / "joined", *asked), check=True, capture_output=True)
+    finally:
+        head.terminate()
+        head.wait()
+    assert content(marked / "joined") == content(marked / "whole")

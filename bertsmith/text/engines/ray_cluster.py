@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from bertsmith.cores import num_cores
 from bertsmith.errors import UserError, one_line, quoted
@@ -107,11 +107,26 @@ def _join(where: str | None, own: dict[str, Any]) -> None:
     """Make this process a part of the cluster at `where`, or of one that is started as `own` says."""
     import ray
 
+    said = ""
     try:
-        ray.init(address=where or "local", log_to_driver=False, logging_level=logging.CRITICAL, **own)
+        if where is None:
+            ray.init(address="local", log_to_driver=False, logging_level=logging.CRITICAL, **own)
+            return
+        with tempfile.TemporaryFile() as file:  # Ray writes there again and again why it cannot join
+            try:
+                with _standard_error_to(file):
+                    ray.init(address=where, log_to_driver=False, logging_level=logging.CRITICAL)
+            finally:
+                file.seek(0)
+                said = file.read().decode(errors="replace")
     except Exception as error:
         if where is None:
             raise UserError(f"engine = ray: no local cluster could be started ({one_line(error)})") from error
+        if "InvalidAuthToken" in said:
+            raise UserError(
+                f"ray_address: {where} asks for a token; set RAY_AUTH_MODE=token, and have the head node's "
+                f"~/.ray/auth_token here too"
+            ) from error
         if "Version mismatch" in str(error):
             raise UserError(
                 f"ray_address: the cluster at {where} has another version of Ray or Python than this process; install "
@@ -146,9 +161,10 @@ def _joined(is_own: bool) -> RayCluster:
 
 
 def _find(address: str | None) -> str | None:
-    """Return the address of a cluster that answers; None where one is to be started."""
+    """Return the address of a cluster that answers, as Ray takes it; None where one is to be started."""
     if address is None:
         return None
+    given = address
     if address == "auto":
         from ray._private.services import canonicalize_bootstrap_address_or_die
 
@@ -164,7 +180,7 @@ def _find(address: str | None) -> str | None:
             f"ray_address: nothing answers at {address}; check the address and the network, or start the cluster with "
             f"`ray start --head`"
         )
-    return address
+    return given  # of "auto" Ray looks for the token of this machine's cluster, of an address it does not
 
 
 def _answers(address: str) -> bool:
@@ -188,6 +204,18 @@ def _quiet() -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def _standard_error_to(file: IO[bytes]) -> Iterator[None]:
+    """Have what is written on standard error, by libraries that are not in Python too, go to `file`."""
+    before = os.dup(2)
+    os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
 
 
 @contextmanager
