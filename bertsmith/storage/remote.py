@@ -236,4 +236,6 @@ def _reason(address: str, error: Exception) -> str:
         return f"no such bucket or object ({said}); look at the address"
     if isinstance(error, PermissionError) or "Credentials" in type(error).__name__:
         return f"no right to it ({said}); look at the credentials of this machine"
+    if _may_pass(error):
+        return f"the connection failed ({said}); look at the network and at the service's address, or try again later"
     return said

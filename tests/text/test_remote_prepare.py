@@ -209,6 +209,11 @@ def test_what_is_wrong_is_a_line_and_nothing_is_lost(tmp_path, storage):
     storage.fault = lambda method, path: "gone" if path.endswith("00007.txt") else None
     with pytest.raises(UserError, match=r"^s3://texts/corpus/00007\.txt: no such bucket or object"):
         prepare(prepared, "s3://texts/data")
+    storage.fault = lambda method, path: "cut" if path.endswith("00007.txt") else None
+    with pytest.raises(
+        UserError, match=r"^s3://texts/corpus/00007\.txt: the connection failed \(.*look at the network"
+    ):
+        prepare(prepared, "s3://texts/data")
     storage.fault = lambda method, path: None
     prepare(prepared, "s3://texts/data")
     prepare(recipe(tmp_path, corpus), tmp_path / "data")

@@ -325,7 +325,8 @@ def test_a_rank_killed_while_it_writes_leaves_the_checkpoint_before(data, tmp_pa
 
 
 @pytest.mark.slow
-def test_gradients_that_are_not_finite_on_one_rank_are_skipped_by_all(data, tmp_path):
+@pytest.mark.parametrize("given", [(), (SHARD,)], ids=["whole", "sharded"])
+def test_gradients_that_are_not_finite_on_one_rank_are_skipped_by_all(given, data, tmp_path):
     run = tmp_path / "run"
 
     def work(ranks: Ranks) -> None:
@@ -336,7 +337,7 @@ def test_gradients_that_are_not_finite_on_one_rank_are_skipped_by_all(data, tmp_
             return plain(self, losses, counts) * (float("nan") if len(calls) == 3 and ranks.rank == 1 else 1.0)
 
         MaskedTokens.total = sometimes
-        pretrain(tiny_recipe(data, *EVERY_STEP, SHARD), run, ranks=ranks)
+        pretrain(tiny_recipe(data, *EVERY_STEP, *given), run, ranks=ranks)
 
     ended = fork_ranks(2, work, tmp_path)
     assert [process.status for process in ended] == [0, 0], ended
