@@ -1,6 +1,8 @@
-"""Whether a vocabulary is of lower-cased text, judged by its words; and warnings about pieces that no text gives."""
+"""Whether a vocabulary is of lower-cased text, judged by its words; what a normalizer does to capitals and accents; and
+warnings about pieces that no text gives."""
 
 import re
+import unicodedata
 from collections.abc import Iterable
 
 from tokenizers import normalizers
@@ -26,6 +28,17 @@ def is_lowercase(tokens: Iterable[str]) -> tuple[bool, str]:
     if not capitals:
         return True, "no word of the vocabulary has a capital"
     return False, f"{len(capitals):,} of the vocabulary's words have capitals, as {_some(capitals)}"
+
+
+def in_words(normalizer: normalizers.Normalizer | None) -> str:
+    """Return what becomes of capitals and accents in a text, as a normalizer shows it on two letters. Accents are named
+    where they are not taken off with the capitals, nor kept with them."""
+    shown = "AÉ" if normalizer is None else unicodedata.normalize("NFC", normalizer.normalize_str("AÉ"))
+    if "a" in shown:
+        return "lower-cased, accents kept" if "é" in shown else "lower-cased"
+    if "A" in shown:
+        return "cased" if "É" in shown else "cased, accents taken off"
+    return "normalized"  # neither letter is left
 
 
 def warnings(tokens: Iterable[str], normalizer: normalizers.Normalizer | None) -> list[str]:

@@ -142,8 +142,8 @@ class Tokenizer:
 
     @property
     def casing(self) -> str:
-        """Whether text is lower-cased, and why, in words."""
-        words = {True: "lower-cased", False: "cased", None: "normalized"}[self.lowercase]
+        """Whether text keeps its capitals and accents, and why, in words."""
+        words = casing.in_words(self.fast.normalizer)
         return words if self._read is None else f"{words} ({self._read.casing})"
 
     def notes(self) -> list[str]:

@@ -169,8 +169,9 @@ def _refuse_keys(path: Path, config: dict[str, Any], is_filed: bool) -> None:
 def _as_filed(fast: tokenizers.Tokenizer, path: Path, chosen: Casing) -> Read:
     own = fast.normalizer
     if not isinstance(own, normalizers.BertNormalizer):
-        _refuse_casing(chosen, f"{path} has a normalizer of its own, {type(own).__name__}")
-        return Read(fast, f"{path.name} has a normalizer of its own")
+        has = "no normalizer" if own is None else f"a normalizer of its own, {type(own).__name__}"
+        _refuse_casing(chosen, f"{path} has {has}")
+        return Read(fast, f"{path.name} has {has}")
     for key in ("lowercase", "strip_accents"):
         refuse_contradiction(key, getattr(chosen, key), getattr(own, key), f"{path} says", own.lowercase)
     return Read(fast, f"{path.name} says lowercase={str(own.lowercase).lower()}")
@@ -179,7 +180,7 @@ def _as_filed(fast: tokenizers.Tokenizer, path: Path, chosen: Casing) -> Read:
 def _rebuilt(name: str, definition: dict[str, Any], path: Path, config: dict[str, Any], chosen: Casing) -> Read:
     """Return the tokenizer of a class of `REBUILT_CLASSES`."""
     fast = rebuild(name, definition, config, str(path))
-    _refuse_casing(chosen, f"{name} has a normalizer of its own")
+    _refuse_casing(chosen, f"{name} has a rule of its own for them")
     notes: tuple[str, ...] = ()
     if path.name == "tokenizer.json" and (ignored := ignored_rules(definition, fast)):
         notes = (

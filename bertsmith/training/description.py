@@ -73,14 +73,16 @@ def _network_facts(network: "Network") -> dict[str, Any]:
 
 
 def _token_facts(model: Model) -> dict[str, Any]:
+    from bertsmith.tokenizers.casing import in_words
+
     tokenizer = model.tokenizer
-    casing = {True: "lower-cased", False: "cased", None: "with a normalizer of its own"}[tokenizer.lowercase]
+    words = in_words(tokenizer.fast.normalizer)
     unused = model.vocab_size - tokenizer.vocab_size
     rows = f"; {unused:,} more rows of the token table" if unused else ""
     longest, seen = model.network.settings.max_position_embeddings, model.network.trained_length
     trained = f", trained on rows of {seen}" if seen else ""
     return {
-        "tokenizer": f"{tokenizer.kind}, {tokenizer.vocab_size:,} tokens, {casing}{rows}",
+        "tokenizer": f"{tokenizer.kind}, {tokenizer.vocab_size:,} tokens, {words}{rows}",
         "longest row": f"{longest:,} tokens{trained}",
     }
 

@@ -250,11 +250,15 @@ def shared_tokenizer(
             f"{first.vocab_size:,}; put the tokenizer's files beside it that it was trained with"
         )
     if unused := first.vocab_size - tokenizer.vocab_size:
-        say(
+        cause = "if it was not padded, its tokenizer's files are another model's"
+        if (first.folder / "vocab.txt").is_file() and not (first.folder / "tokenizer.json").is_file():
+            cause = (  # ids are the numbers of lines
+                "but where a line was taken out of vocab.txt, each token after it has another one's row; put "
+                "[unused9999] in its place"
+            )
+        _say_once(
             f"warning: {first.folder}: its token table has {unused:,} more row{'s' * (unused > 1)} than there are "
-            f"tokens: padding does that, but where a line was taken out of the vocabulary, each token after it has "
-            f"another one's row; put [unused9999] in its place",
-            error=True,
+            f"tokens: padding does that; {cause}"
         )
     for other in others:
         if other.vocab_size != first.vocab_size:
@@ -288,14 +292,14 @@ def _from_run(path: Path) -> Model:
     run = load_run(path)
     if not run.manifest["finished"]:
         step = progress_of(run.recipe.plan, run.step)
-        _note_unfinished(f"{path}: unfinished, at {step}; its weights are taken as they are")
+        _say_once(f"{path}: unfinished, at {step}; its weights are taken as they are")
     tokenizer = read_tokenizer(path, run.manifest, run.vocab_size)
     return Model(path, run.networks(), tokenizer, run)
 
 
 @functools.cache
-def _note_unfinished(note: str) -> None:
-    say(note, error=True)  # once, though a benchmark's tasks each open the model
+def _say_once(line: str) -> None:
+    say(line, error=True)  # a command may open a model several times, as each task of a benchmark does
 
 
 def _from_folders(path: Path, folders: dict[str, Path]) -> Model:

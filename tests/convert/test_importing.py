@@ -18,7 +18,7 @@ from bertsmith.errors import UserError
 from bertsmith.hub.huggingface import read_folder
 from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
 from bertsmith.tokenizers.tokenizer import Tokenizer
-from bertsmith.training.models import open_model
+from bertsmith.training.models import _say_once, open_model
 from bertsmith.training.pretrain import pretrain
 from tests.hub.bundles import Google, gelu, write_bundle
 from tests.toys import make_data, tiny_recipe, write_vocabulary
@@ -387,12 +387,18 @@ def test_rows_of_the_table_without_a_token_are_said(pair, tmp_path, capsys):
     safetensors.torch.save_file(padded, folder / "model.safetensors")
     lines = import_(folder, tmp_path / "out")
     assert lines[1].startswith("vocabulary: 86 tokens, lower-cased (tokenizer.json says lowercase=true); 10 rows of")
-    warning = "its token table has 10 more rows than there are tokens: padding does that, but where a line was taken"
+    warning = "its token table has 10 more rows than there are tokens: padding does that; if it was not padded, its"
     assert f"warning: {folder}: {warning}" in capsys.readouterr().err
     for open_it in (open_model, open_pretrained_encoder, bertsmith.load):
+        _say_once.cache_clear()
         open_it(tmp_path / "out")
-        assert f"warning: {tmp_path / 'out'}: {warning}" in capsys.readouterr().err
+        open_it(tmp_path / "out")
+        assert capsys.readouterr().err.count(f"warning: {tmp_path / 'out'}: {warning}") == 1
     assert open_model(tmp_path / "out").vocab_size == 96
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / name).unlink()  # ids are the numbers of vocab.txt's lines now
+    open_model(folder)
+    assert "but where a line was taken out of vocab.txt, each token after it has" in capsys.readouterr().err
 
 
 def test_weights_in_several_files_are_read_and_none_outside_the_folder(pair, tmp_path):

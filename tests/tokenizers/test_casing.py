@@ -1,14 +1,16 @@
 """Where nobody says whether text is lower-cased, the vocabulary's words do, in every script; what it means is said."""
 
+import json
 from pathlib import Path
 
 import pytest
-from tokenizers import normalizers
+from tokenizers import Regex, normalizers
 
 from bertsmith.config.loading import load
+from bertsmith.errors import UserError
 from bertsmith.text.learning import TokenizerRecipe, train_tokenizer
 from bertsmith.text.prepare import PrepareRecipe, prepare
-from bertsmith.tokenizers.casing import has_capital, is_lowercase, warnings
+from bertsmith.tokenizers.casing import has_capital, in_words, is_lowercase, warnings
 from bertsmith.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
 
 CAPITALS = ["The", "iPhone", "##Z", "Ωμέγα", "Москва", "Հայաստան", "Ⴀ", "ᲐᲑ", "ǅ", "ẞ", "İ", "É", "##Ñ", "Ⅷ", "Ａ", "Ꭰ"]
@@ -82,6 +84,38 @@ def write(folder: Path, word: str) -> Path:
     path = folder / "vocab.txt"
     path.write_text("".join(f"{token}\n" for token in tokens))
     return path
+
+
+@pytest.mark.parametrize(
+    ("normalizer", "words"),
+    [
+        (None, "cased"),
+        (normalizers.NFKC(), "cased"),
+        (normalizers.NFD(), "cased"),
+        (normalizers.Prepend("▁"), "cased"),
+        (normalizers.Lowercase(), "lower-cased, accents kept"),
+        (
+            normalizers.Sequence([normalizers.NFKD(), normalizers.StripAccents(), normalizers.Lowercase()]),
+            "lower-cased",
+        ),
+        (normalizers.Sequence([normalizers.NFD(), normalizers.StripAccents()]), "cased, accents taken off"),
+        (normalizers.BertNormalizer(lowercase=True), "lower-cased"),
+        (normalizers.BertNormalizer(lowercase=False), "cased"),
+        (normalizers.Replace(Regex(r"[^CN()=]"), ""), "normalized"),
+    ],
+)
+def test_what_a_normalizer_does_to_capitals_and_accents_is_said(normalizer: normalizers.Normalizer | None, words: str):
+    assert in_words(normalizer) == words
+
+
+def test_a_file_without_a_normalizer_is_said_to_have_none(tmp_path: Path):
+    fast = Tokenizer.load(write(tmp_path / "vocab", "Abc")).fast
+    definition = json.loads(fast.to_str()) | {"normalizer": None}
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(definition))
+    assert Tokenizer.load(path).casing == "cased (tokenizer.json has no normalizer)"
+    with pytest.raises(UserError, match=r"tokenizer\.json has no normalizer; leave them away"):
+        Tokenizer.load(path, lowercase=True)
 
 
 @pytest.mark.parametrize(
