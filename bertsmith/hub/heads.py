@@ -27,7 +27,7 @@ class Head:
     title: str
     outputs: str
     """The answers, for `show`."""
-    uses: str = "predict, finetune"
+    uses: str = "predict, embed, finetune"
     """The verbs for a model with it, for `show`."""
     next_arguments: tuple[object, ...] = ("--file", "FILE")
     """The arguments of `predict` after the model's, in the command that `show` ends with."""
@@ -58,14 +58,14 @@ def _finetuned(head: Build) -> Build:
 HEADS: dict[HeadName | None, Head] = {
     "masked_tokens": Head(
         title="masked-token head", outputs="masked tokens", pipeline="fill-mask", is_pretrained=True,
-        uses="predict (fills [MASK]), score, evaluate, finetune, pretrain init=",
+        uses="predict (fills [MASK]), score, embed, evaluate, finetune, pretrain init=",
         next_arguments=("a text with a [MASK]",), example="The capital of France is [MASK].",
         build=lambda network, _: MaskedTokenModel(network.settings, network.vocab_size),
         logits=lambda model, tokens: model.scores(tokens, torch.arange(tokens.num_tokens)),
     ),
     "replaced_tokens": Head(
         title="replaced-token head", outputs="replaced tokens (a discriminator)", pipeline="feature-extraction",
-        uses="predict (marks replaced tokens), score, finetune, pretrain init=", is_pretrained=True,
+        uses="predict (marks replaced tokens), score, embed, finetune, pretrain init=", is_pretrained=True,
         next_arguments=("a text with a word that does not fit",), example="The capital of France is cheese.",
         build=lambda network, _: ReplacedTokenModel(network.settings, network.vocab_size, network.is_energy_head),
         logits=lambda model, tokens: model.logits(tokens),
@@ -86,7 +86,7 @@ HEADS: dict[HeadName | None, Head] = {
         build=_finetuned(lambda network, _: network.settings.answer_head()),
     ),
     None: Head(
-        title="no head", outputs="none", pipeline="feature-extraction", uses="finetune, pretrain init=",
+        title="no head", outputs="none", pipeline="feature-extraction", uses="embed, finetune, pretrain init=",
         is_pretrained=True,
         build=lambda network, _: nn.ModuleDict({"encoder": Encoder(network.settings, network.vocab_size)}),
     ),

@@ -75,6 +75,16 @@ class TokenizerRecipe(PrepareRecipe):
         return {"lowercase": self.lowercase is True, "strip_accents": self.strip_accents is True}
 
     @property
+    def described(self) -> str:
+        """What becomes of capitals, accents and Unicode's forms, by the settings that say so."""
+        lowercase, strip_accents = self.casing.values()
+        stripped = lowercase if strip_accents is None else strip_accents  # BERT's rule
+        said = [f"{'lower-cased' if lowercase else 'cased'} (lowercase)"]
+        said.append(f"accents {'taken off' if stripped else 'kept'} (strip_accents)")
+        said += [f"{key} {form}" for key, form in self.rules.items() if key == "normalization"]
+        return f"vocabulary: {', '.join(said)}"
+
+    @property
     def rules(self) -> dict[str, str]:
         """What else decides ids of another kind than wordpiece."""
         if self.kind == "wordpiece":
@@ -95,7 +105,7 @@ def train_tokenizer(recipe: TokenizerRecipe, out: Path, overwrite: bool = False)
     own = identity(recipe) | corpora.identity
     if recipe.extend is None:
         base, casing = None, recipe.casing
-        notes = [f"vocabulary: {'lower-cased' if casing['lowercase'] else 'cased'} (lowercase)"]
+        notes = [recipe.described]
         own |= recipe.rules
     else:
         base = Tokenizer.load(recipe.extend, lowercase=recipe.lowercase, strip_accents=recipe.strip_accents)

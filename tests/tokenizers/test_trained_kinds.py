@@ -229,6 +229,23 @@ def test_a_recipe_says_kind_and_rules(more: list[str], kind: str, mask: str, nor
         train_tokenizer(recipe(corpus), tmp_path / "vocab")
 
 
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ([], "lower-cased (lowercase), accents taken off (strip_accents)"),
+        (["lowercase=false"], "cased (lowercase), accents kept (strip_accents)"),
+        (["strip_accents=false"], "lower-cased (lowercase), accents kept (strip_accents)"),
+        (["kind=bpe"], "cased (lowercase), accents kept (strip_accents), normalization none"),
+        (
+            ["kind=unigram", "lowercase=true"],
+            "lower-cased (lowercase), accents kept (strip_accents), normalization nfkc",
+        ),
+    ],
+)
+def test_what_becomes_of_text_is_said_by_its_settings(more: list[str], said: str, corpus: Path):
+    assert recipe(corpus, *more).described == f"vocabulary: {said}"
+
+
 def test_settings_of_another_kind_are_refused(corpus: Path):
     with pytest.raises(UserError, match=r"special_tokens.*kind = bpe or unigram"):
         recipe(corpus, "special_tokens=bert")

@@ -24,7 +24,7 @@ def test_a_model_of_one_network(tmp_path):
     assert facts["parameters"].strip() == f"{sum(p.numel() for p in network.parameters()):,}"
     assert facts["tokenizer"].strip() == f"WordPiece, {tokenizer.vocab_size} tokens, lower-cased"
     assert facts["longest row"].strip() == "24 tokens"
-    assert "fills [MASK]" in facts["use it with"]
+    assert {"predict (fills [MASK])", "embed", "finetune"} <= set(facts["use it with"].strip().split(", "))
 
 
 def test_a_discriminator_beside_its_generator(tmp_path):
@@ -38,4 +38,4 @@ def test_a_discriminator_beside_its_generator(tmp_path):
         (tmp_path / "two" / name).unlink(missing_ok=True)
     both = shown(tmp_path / "two")
     assert "a discriminator" in both["discriminator head"] and both["generator head"].strip() == "masked tokens"
-    assert "evaluate" in both["use it with"]
+    assert "evaluate" in both["use it with"] and "embed" in both["use it with"]
