@@ -6,6 +6,7 @@ in `tokenizers/tokenizer_folder.py`."""
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -127,6 +128,11 @@ class Family(ABC):
     def unread_positions(self, config: Mapping[str, Any]) -> int:
         """Return how many rows of `position_table` come before the first position's."""
         return 0
+
+    def padding_warning(self, folder: Path, tokenizer: "Tokenizer") -> str | None:
+        """Return a line where a folder's config.json has another padding than its tokenizer, and positions depend on
+        it; None where all is well. Raises UserError where the token has a place in each row."""
+        return None
 
     def inputs_of(self, settings: EncoderConfig) -> tuple[str, ...]:
         """Return the inputs of its classes that a model with such settings reads; of one segment none says so."""

@@ -18,6 +18,7 @@ from bertsmith.encoders.initialization import shapes_only
 from bertsmith.errors import UserError
 from bertsmith.hub.finite import check_finite
 from bertsmith.hub.network import Network
+from bertsmith.hub.registry import FAMILIES
 from bertsmith.objectives.masking import MaskingVocabulary
 from bertsmith.objectives.rtd import NETWORKS
 from bertsmith.storage.json_files import member
@@ -249,6 +250,8 @@ def shared_tokenizer(
             f"{first.folder}: its tokenizer knows {tokenizer.vocab_size:,} tokens, its model (vocab_size) "
             f"{first.vocab_size:,}; put the tokenizer's files beside it that it was trained with"
         )
+    if warning := FAMILIES[first.family].padding_warning(first.folder, tokenizer):
+        _say_once(warning)
     if unused := first.vocab_size - tokenizer.vocab_size:
         cause = "if it was not padded, its tokenizer's files are another model's"
         if (first.folder / "vocab.txt").is_file() and not (first.folder / "tokenizer.json").is_file():

@@ -17,6 +17,7 @@ from bertsmith.hub.network import Network
 from bertsmith.hub.registry import FAMILIES as READ
 from bertsmith.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
 from bertsmith.tokenizers.wordpiece import build
+from bertsmith.training.models import open_model
 from tests.families import FAMILIES, check_gradients, scrambled
 
 VOCAB_SIZE, NUM_LABELS = 100, 3
@@ -151,6 +152,28 @@ def test_roberta_positions_begin_behind_paddings_id(pad_id, tmp_path):
         expected = logits_of(theirs, inputs, by_token=True)
         torch.testing.assert_close(HEADS["masked_tokens"].logits(ours, rows), expected, rtol=0, atol=1e-4)
     assert read_folder(tmp_path / "out").settings.max_position_embeddings == 40
+
+
+def test_a_roberta_whose_padding_is_another_token_of_its_tokenizer(tmp_path, capsys):
+    """As transformers' default, 1, beside a vocabulary in the order of its tutorials: [CLS] is 1, and has padding's
+    position by transformers, so that every row would be another here."""
+    tokens = ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]", "the", "cat"]
+    network = network_of("roberta", FAMILIES["roberta"].shapes[0], "masked_tokens")
+    ours = HEADS["masked_tokens"].build(network, 0)
+    folder = written(tmp_path, network, ours, Tokenizer(build(tokens)))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"pad_token_id": 1}))
+    ids = torch.tensor([[1, 5, 6, 2]])
+    places = transformers.RobertaModel.from_pretrained(folder).embeddings.create_position_ids_from_input_ids(ids, 1)
+    assert places.tolist() == [[1, 2, 3, 4]]  # not 2, 3, 4, 5
+    with pytest.raises(UserError, match=r"pad_token_id = 1 is '\[CLS\]' in its tokenizer, whose padding is '\[PAD\]'"):
+        open_model(folder)
+    (folder / "config.json").write_text(json.dumps(config | {"pad_token_id": 0}))
+    open_model(folder)
+    assert "pad_token_id = 0 is '[UNK]' in its tokenizer" in capsys.readouterr().err
+    (folder / "config.json").write_text(json.dumps(config))
+    open_model(folder)
+    assert "pad_token_id" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("pad_id", [-1, 41, True, "1", None])

@@ -6,12 +6,14 @@ Source: transformers, models/roberta/modeling_roberta.py, models/xlm_roberta and
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bertsmith.encoders.heads import HeadName
 from bertsmith.encoders.roberta import RobertaConfig
 from bertsmith.errors import UserError, quoted
 from bertsmith.hub.post_norm import TOKEN_HEADS, PostNormFamily
+from bertsmith.storage.json_files import read_json
 
 if TYPE_CHECKING:  # the room of training imports with torch and numpy alone
     from bertsmith.tokenizers.tokenizer import Tokenizer
@@ -96,6 +98,21 @@ class Roberta(PostNormFamily):
     def unread_positions(self, config: Mapping[str, Any]) -> int:
         pad_id: int = config.get("pad_token_id", _PAD_ID)
         return pad_id + 1
+
+    def padding_warning(self, folder: Path, tokenizer: "Tokenizer") -> str | None:
+        path = folder / "config.json"
+        pad_id = read_json(path, dict).get("pad_token_id", _PAD_ID)
+        if pad_id == tokenizer.pad_id or pad_id >= tokenizer.vocab_size:
+            return None
+        token, padding = (quoted(tokenizer.token(id), 60) for id in (pad_id, tokenizer.pad_id))
+        said = f"{path}: pad_token_id = {pad_id} is {token} in its tokenizer, whose padding is {padding}"
+        if pad_id in (tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id):
+            raise UserError(
+                f"{said}: by transformers {token} has padding's position in each row, which bertsmith cannot give it; "
+                f"put the config.json or the tokenizer's files there that belong to the model, or train it anew with "
+                f"pad_token_id = {tokenizer.pad_id}"
+            )
+        return f"warning: {said}: a text with {token} has other positions here than by transformers"
 
     def token_ids(self, tokenizer: "Tokenizer") -> dict[str, int]:
         """Return the same as `Family.token_ids`; the defaults of these families are of another vocabulary."""
