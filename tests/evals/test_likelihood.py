@@ -116,7 +116,7 @@ def test_a_machine_of_less_precision_gives_the_same_bits(tokenizer, kind):
     expected, precision = likelihoods(network, SENTENCES, tokenizer, cpu()), torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
     seen = []
-    network.encoder.register_forward_pre_hook(lambda *_: seen.append(torch.get_float32_matmul_precision()))
+    network.encoder.layers[0].register_forward_pre_hook(lambda *_: seen.append(torch.get_float32_matmul_precision()))
     try:
         found = likelihoods(network, SENTENCES, tokenizer, coarse)
         assert torch.get_float32_matmul_precision() == "medium"
