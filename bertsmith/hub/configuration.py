@@ -10,7 +10,7 @@ from bertsmith.encoders.heads import HeadName
 from bertsmith.errors import UserError, quoted
 from bertsmith.hub.family import REPLACED, Family
 from bertsmith.hub.heads import HEADS, PROBLEM_TYPES, REGRESSION
-from bertsmith.hub.layout import architecture, named, with_tied
+from bertsmith.hub.layout import architecture, named, notes_on_norms, with_tied
 from bertsmith.hub.network import Network
 from bertsmith.hub.registry import CLASSES, FAMILIES
 from bertsmith.storage.json_files import member
@@ -65,6 +65,7 @@ def read_config(path: Path, config: dict[str, Any], plain: Mapping[str, tuple[in
     name, notes = architecture(config, plain, where)
     family = CLASSES[name]
     names = named({short: short for short in plain}, family, where)
+    notes += notes_on_norms(names)
     names, tied = with_tied(names, family)
     labels = _labels(config, where) if HEADS[family.head_of(name, ())].has_labels else ()
     head = family.head_of(name, labels)

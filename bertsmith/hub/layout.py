@@ -64,6 +64,17 @@ def named(plain: Mapping[str, str], family: Family, where: str) -> dict[str, str
     return {name: stored for stored, name in normalized.items()}
 
 
+def notes_on_norms(names: Mapping[str, str]) -> list[str]:
+    """Return a line where files have the first names of a norm's weight and bias, gamma and beta; `names` are those of
+    `named`."""
+    old = {end for name, stored in names.items() if (end := _last_part(stored)) != _last_part(name)}
+    return [f"{' and '.join(sorted(old, reverse=True))} in the tensors' names: a norm's weight and bias"] if old else []
+
+
+def _last_part(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
 def with_tied(names: dict[str, str], family: Family) -> tuple[dict[str, str], list[str]]:
     """Return `names` with the copy of a tied tensor for an original that was not kept, and lines that say so."""
     names, notes = dict(names), []

@@ -387,6 +387,7 @@ def test_the_first_checkpoints_names_and_copies_are_read(tmp_path):
     safetensors.torch.save_file(old, tmp_path / "model.safetensors")
     imported = read_folder(tmp_path)
     assert list(imported.dropped) == ["bert.embeddings.position_ids"]
+    assert imported.concluded == ("gamma and beta in the tensors' names: a norm's weight and bias",)
     assert all(torch.equal(imported.weights[name], tensor) for name, tensor in expected.items())
 
     old["cls.predictions.decoder.weight"][4, 4] += 1e-3

@@ -173,6 +173,12 @@ def _read_schedule(given: YamlSettings, draft: Draft, clock: Clock, rate: float)
             values["schedule.kind"] = "constant"
             remark = "no such schedule here; the rate stays as it is after its warm-up (schedule.kind names others)"
             draft.note("scheduler.name", f"{quoted(name, 40)}: {remark}")
+    warmup, last = values["schedule.warmup_proportion"], values.get("schedule.decay_proportion", 0.0)
+    if warmup + last > 1:
+        raise UserError(
+            f"{given.path}: scheduler.t_warmup and scheduler.t_decay are {warmup:.1%} and {last:.1%} of max_duration, "
+            f"together more than all of it; make one of them shorter"
+        )
     if whole is not None and whole != 1:
         draft.note("scheduler.t_max", "a schedule ends with the plan here")
     final = given.number("scheduler.alpha_f", 0.0)
