@@ -60,7 +60,7 @@ def test_a_rank_of_another_run_leaves_alone_a_run_whose_ranks_are_still_coming()
     store = HashStore()
     with ThreadPoolExecutor(3) as pool:
         coming = [pool.submit(agreed_name, store, rank, 3) for rank in (0, 1)]
-        while not store.check(["waits 1"]):
+        while not store.check(["hello 1"]):  # rank 0 makes the key "waits 1" too, to read it
             time.sleep(0.02)
         with pytest.raises(RuntimeError, match="the ranks of another run are there"):
             agreed_name(store, 1, 3)
