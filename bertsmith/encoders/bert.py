@@ -37,6 +37,8 @@ class PostNormConfig(EncoderConfig):
 
     takes_windows: ClassVar[bool] = True
     tagging_dropout: ClassVar[str] = "classifier_dropout"
+    has_relative_bias: ClassVar[bool] = False
+    """Whether the scores of attention have a `RelativeBias`."""
     """The setting that is the dropout before the outputs of a head for tags."""
 
     @property
@@ -75,7 +77,8 @@ class PostNormConfig(EncoderConfig):
         embeddings = 4 * self.embedding + dropout_bytes(self.embedding, prob)
         projection = precision.size * self.embedding if self.projection_size else 0
         # Of each part besides: what dropout left, and the norm's input.
-        attention = attention_bytes(hidden, self.heads, length, self.attention_probs_dropout_prob, precision)
+        attention_prob, is_relative = self.attention_probs_dropout_prob, self.has_relative_bias
+        attention = attention_bytes(hidden, self.heads, length, attention_prob, precision, is_relative)
         attention += dropout_bytes(hidden, self.attention_output_dropout_prob) + 4 * hidden
         feed_forward = precision.size * (hidden + 2 * self.feed_forward)  # inputs of both products and of GELU
         feed_forward += dropout_bytes(hidden, prob) + 4 * hidden

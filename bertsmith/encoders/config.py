@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 from torch import Tensor, nn
 
-from bertsmith.encoders.attention import FULL, AttentionWindow
+from bertsmith.encoders.attention import FULL, SHORT_ROW, AttentionWindow
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.errors import UserError
 from bertsmith.storage.folders import differences
@@ -21,7 +21,8 @@ class Precision(NamedTuple):
     half: bool
     """True if matrix products are in 16 bits, all else in 32 (autocast)."""
     cuda: bool
-    """True on a GPU, where attention keeps no weights; on the CPU it does where there is dropout on them."""
+    """True on a GPU, where attention keeps no weights; on the CPU it does with dropout on them, and of
+    short rows in half precision."""
 
     @property
     def size(self) -> int:
@@ -253,8 +254,12 @@ def dropout_bytes(size: int, prob: float) -> int:
     return size if prob else 0
 
 
-def attention_bytes(hidden_size: int, heads: int, length: int, dropout_prob: float, precision: Precision) -> float:
+def attention_bytes(
+    hidden_size: int, heads: int, length: int, dropout_prob: float, precision: Precision, is_relative: bool = False
+) -> float:
     """Return a token's bytes: inputs of both products, queries, keys and values; attention weights, or the softmax's
-    sums."""
-    keeps_weights = dropout_prob and not precision.cuda
-    return precision.size * 5 * hidden_size + ((precision.size + 1) * heads * length if keeps_weights else 4 * heads)
+    sums. `is_relative`: whether scores have a `RelativeBias`."""
+    is_short_half = precision.half and length <= SHORT_ROW and not is_relative
+    keeps_weights = not precision.cuda and (dropout_prob > 0.0 or is_short_half)
+    weights = precision.size * length + dropout_bytes(length, dropout_prob) if keeps_weights else 4
+    return precision.size * 5 * hidden_size + heads * weights

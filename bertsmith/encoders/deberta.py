@@ -68,6 +68,7 @@ class DebertaConfig(BertConfig):
     takes_windows: ClassVar[bool] = False
     in_reference: ClassVar[bool] = False
     tagging_dropout: ClassVar[str] = "hidden_dropout_prob"
+    has_relative_bias: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -185,7 +186,9 @@ class DebertaConfig(BertConfig):
         """Count the second turn's attention, of whose output only predicted positions are kept, and both turns' queries
         beside the layer's input."""
         hidden, heads, prob = self.hidden_size, self.heads, self.attention_probs_dropout_prob
-        attention = attention_bytes(hidden, heads, length, prob, precision) + self._distance_bytes(length, precision)
+        attention = attention_bytes(hidden, heads, length, prob, precision, True) + self._distance_bytes(
+            length, precision
+        )
         return attention if self.enhanced_mask_decoder else 0.0
 
     def replaced_token_head_bytes(self, precision: Precision) -> float:

@@ -104,9 +104,11 @@ class Machine:
                 part.compile()
 
     def lay_out(self, rows: TokensOrBatch, length: int) -> TokensOrBatch:
-        """Return rows as this machine runs them, still on the host: packed on the CPU; elsewhere padded to `length`, so
-        that shapes never change."""
-        return rows if self.device.type == "cpu" else rows.padded(length, self.pad_id)
+        """Return rows as this machine runs them, still on the host: packed on the CPU in float32; elsewhere padded to
+        `length`, so that shapes never change. A GPU records them, and on the CPU oneDNN, which multiplies bfloat16,
+        compiles a kernel for each shape, which takes ten times as long as a small product."""
+        is_packed = self.device.type == "cpu" and self.dtype == torch.float32
+        return rows if is_packed else rows.padded(length, self.pad_id)
 
 
 @contextlib.contextmanager

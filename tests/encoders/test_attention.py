@@ -64,6 +64,24 @@ def test_the_formula_and_its_gradients(lengths, dropout_prob):
     torch.testing.assert_close(gradients, torch.autograd.grad(expected, inputs, upstream))
 
 
+@pytest.mark.parametrize("short_row", [0, 256])  # torch's fused kernel, and plain products
+@pytest.mark.parametrize("window", [(-1, -1), (2, 2)], ids=str)
+@pytest.mark.parametrize("has_bias", [False, True])
+def test_in_bfloat16_too(monkeypatch, short_row, window, has_bias):
+    monkeypatch.setattr("bertsmith.encoders.attention.SHORT_ROW", short_row)
+    exact = draw(sum(UNEVEN), dtype=torch.float64)
+    inputs = [part.detach().bfloat16().requires_grad_() for part in exact]
+    bias = torch.randn(HEADS, 9, 9, dtype=torch.float64, generator=torch.manual_seed(1)) if has_bias else None
+    given = None if bias is None else bias[None].expand(len(UNEVEN), -1, -1, -1).bfloat16()
+    mixed = attend(*inputs, pack(UNEVEN), window=window, score_bias=given)
+    expected = by_formula(*exact, UNEVEN, window, bias)
+    torch.testing.assert_close(mixed.double(), expected, rtol=0.02, atol=0.02)
+    upstream = torch.randn_like(expected)
+    gradients = torch.autograd.grad(mixed, inputs, upstream.bfloat16())
+    for ours, theirs in zip(gradients, torch.autograd.grad(expected, exact, upstream), strict=True):
+        torch.testing.assert_close(ours.double(), theirs, rtol=0.05, atol=0.05)
+
+
 @pytest.mark.parametrize("window", [(-1, 0), (0, -1), (2, 2), (1, 3), (0, 0), (50, 50)], ids=str)
 @pytest.mark.parametrize("dropout_prob", [0.0, 1e-9])
 @pytest.mark.parametrize("padded", [False, True])

@@ -1,8 +1,10 @@
-"""What is said of a machine that trains slowly as it is asked to."""
+"""How rows lie on a machine, and what is said of one that trains slowly as it is asked to."""
 
+import numpy as np
 import pytest
 import torch
 
+from bertsmith.encoders.tokens import Tokens
 from bertsmith.training import machine
 from bertsmith.training.machine import MachineSettings, choose_machine, product_rate
 
@@ -21,3 +23,12 @@ def test_bfloat16_is_warned_of_once_where_the_processor_is_slow_at_it(slower, dt
 
 def test_products_are_timed():
     assert 1e6 < product_rate(torch.float32) < 1e14
+
+
+@pytest.mark.parametrize(("dtype", "num_tokens"), [("float32", 5), ("bfloat16", 16)])
+def test_on_the_cpu_rows_are_padded_in_bfloat16_alone(dtype, num_tokens, monkeypatch):
+    monkeypatch.setattr(machine, "product_rate", lambda asked: 1.0)
+    rows = Tokens.pack(np.ones(5), np.zeros(5), np.array([2, 3]))
+    on_cpu = choose_machine(MachineSettings(device="cpu", dtype=dtype), pad_id=7)
+    laid_out = on_cpu.lay_out(rows, 8)
+    assert laid_out.num_tokens == num_tokens and (laid_out.ids == 1).sum() == 5
