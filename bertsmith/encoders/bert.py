@@ -36,14 +36,17 @@ class PostNormConfig(EncoderConfig):
     layer_norm_eps: float
 
     takes_windows: ClassVar[bool] = True
-    tagging_dropout: ClassVar[str] = "classifier_dropout"
     has_relative_bias: ClassVar[bool] = False
     """Whether the scores of attention have a `RelativeBias`."""
-    """The setting that is the dropout before the outputs of a head for tags."""
 
     @property
     def feed_forward(self) -> int:
         return self.intermediate_size or 4 * self.hidden_size
+
+    @property
+    def tagging_dropout(self) -> float:
+        """Dropout before the outputs of a head for tags."""
+        return self.classifier_dropout
 
     @property
     def attention_output_dropout_prob(self) -> float:
@@ -57,7 +60,7 @@ class PostNormConfig(EncoderConfig):
         return MaskedTokenHead(self, vocab_size)
 
     def tagging_head(self, num_labels: int) -> nn.Module:
-        return PlainClassificationHead(self, num_labels, getattr(self, self.tagging_dropout), self.initializer_range)
+        return PlainClassificationHead(self, num_labels, self.tagging_dropout, self.initializer_range)
 
     def answer_head(self) -> nn.Module:
         return PlainClassificationHead(self, 2, 0.0, self.initializer_range)

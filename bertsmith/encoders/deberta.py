@@ -67,8 +67,11 @@ class DebertaConfig(BertConfig):
 
     takes_windows: ClassVar[bool] = False
     in_reference: ClassVar[bool] = False
-    tagging_dropout: ClassVar[str] = "hidden_dropout_prob"
     has_relative_bias: ClassVar[bool] = True
+
+    @property
+    def tagging_dropout(self) -> float:
+        return self.hidden_dropout_prob
 
     def __post_init__(self) -> None:
         super().__post_init__()

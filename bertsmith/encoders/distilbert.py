@@ -33,7 +33,10 @@ class DistilBertConfig(UnprojectedConfig):
     initializer_range: float = setting(0.02, "standard deviation of initial weights, cut at two of them", gt=0)
 
     layer_norm_eps: ClassVar[float] = 1e-12  # type: ignore[misc]  # no setting of DistilBERT
-    tagging_dropout: ClassVar[str] = "hidden_dropout_prob"
+
+    @property
+    def tagging_dropout(self) -> float:
+        return self.hidden_dropout_prob
 
     @property
     def attention_output_dropout_prob(self) -> float:
