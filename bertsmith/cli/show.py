@@ -53,7 +53,9 @@ def show(what: str, overrides: Sequence[str] = ()) -> list[object]:
             merged = f"`bertsmith prepare merge --out {quote(path.parent)}`"
             raise UserError(f"{path}: a part of a corpus; {merged} makes data of all parts")
         if manifest.get("kind") not in printers:
-            raise UserError(f"{path}: neither a data folder, nor a run, nor a model")
+            inside = sorted(part.parent.name for part in (*path.glob("*/manifest.json"), *path.glob("*/config.json")))
+            those = f"; in it are {', '.join(dict.fromkeys(inside[:10]))}" if inside else ""
+            raise UserError(f"{path}: neither a data folder, nor a run, nor a model{those}")
         return printers[manifest["kind"]](path, manifest)
     return _show_recipe(what, overrides)
 

@@ -1,8 +1,10 @@
 """A run's folder → a Hugging Face folder, or two where it trained a generator as well."""
 
+import json
 import tomllib
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -116,7 +118,9 @@ def how_to_load(out: Path) -> str:
     """Return a command that loads what was exported to `out`; of two networks the discriminator."""
     folder = out if (out / "config.json").exists() else out / NETWORKS[0]
     name = read_json(folder / "config.json", dict)["architectures"][0]
-    return command("python", "-c", f"from transformers import {name}; {name}.from_pretrained({str(folder)!r})")
+    path = json.dumps(str(folder))  # in double quotes, which a shell's single ones leave as they are
+    load = command("python", "-c", f"from transformers import {name}; print({name}.from_pretrained({path}))")
+    return load if find_spec("transformers") else f"python -m pip install transformers && {load}"
 
 
 def _modules(model: Model, options: ExportSettings) -> SentenceModules | None:

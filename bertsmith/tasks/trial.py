@@ -76,6 +76,8 @@ def run_trial(context: TrialContext, seed: int, folder: Path) -> dict[str, float
             early_stopping.restore(objective)
             stopping = {"early_stopping": {"held_out": num_held_out, **early_stopping.to_json()}}
         metrics, is_constant, _, cautions = score_sets(objective, context.datasets.dev, context.machine, partial)
+        if context.recipe.random_weights:  # of a baseline, which need not learn
+            cautions = ()
         write_json(partial / "results.json", {
             "seed": seed, "metrics": metrics, "constant": is_constant,
             "cautions": [*cautions, *(early_stopping.cautions if early_stopping is not None else ())],

@@ -31,6 +31,7 @@ def train_unigram(texts: Iterable[str], size: int, specials: SpecialFamily, form
     pieces. Raises UserError where `size` is too small, there is no word, or SentencePiece is not installed.
     """
     check_size(size)
+    library = _sentencepiece()
     normalizer = unicode_normalizer(form)
     words: Counter[str] = Counter()
     for run, count in count_runs(texts).items():
@@ -38,7 +39,7 @@ def train_unigram(texts: Iterable[str], size: int, specials: SpecialFamily, form
             words[word] += count
     if not words:
         raise UserError("no text to train a vocabulary on; every document is empty")
-    processor = _train(words, size - len(specials.tokens) + 1)
+    processor = _train(library, words, size - len(specials.tokens) + 1)
     left_out = {processor.id_to_piece(processor.unk_id()), *specials.tokens}
     pieces = [
         (piece, processor.get_score(id))
@@ -56,17 +57,21 @@ def train_unigram(texts: Iterable[str], size: int, specials: SpecialFamily, form
     return Tokenizer(fast, special_tokens=specials.by_key)
 
 
-def _train(words: Counter[str], size: int) -> Any:
-    """Return SentencePiece's processor of a vocabulary with `size` pieces, the unknown one among them."""
+def _sentencepiece() -> Any:
     try:
         import sentencepiece
     except ImportError:
         raise UserError(
             "kind = unigram: SentencePiece, which trains it, is not installed; pip install 'bertsmith[sentencepiece]'"
         ) from None
+    return sentencepiece
+
+
+def _train(library: Any, words: Counter[str], size: int) -> Any:
+    """Return SentencePiece's processor of a vocabulary with `size` pieces, the unknown one among them."""
     content = io.BytesIO()
     try:
-        sentencepiece.SentencePieceTrainer.train(
+        library.SentencePieceTrainer.train(
             sentence_iterator=_lines(words), model_writer=content, input_format="tsv", model_type="unigram",
             vocab_size=size, hard_vocab_limit=False, normalization_rule_name="identity", character_coverage=COVERAGE,
             max_sentence_length=2 * MAX_WORD_BYTES, num_threads=1, bos_id=-1, eos_id=-1, pad_id=-1, minloglevel=2,
@@ -75,7 +80,7 @@ def _train(words: Counter[str], size: int) -> Any:
         raise UserError(
             f"SentencePiece trains no vocabulary of {size:,} tokens on this text ({error}); choose another size"
         ) from None
-    return sentencepiece.SentencePieceProcessor(model_proto=content.getvalue())
+    return library.SentencePieceProcessor(model_proto=content.getvalue())
 
 
 def _lines(words: Counter[str]) -> Iterator[str]:

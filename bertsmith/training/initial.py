@@ -214,10 +214,12 @@ def set_weights(objective: PretrainingObjective, initial: InitWeights) -> tuple[
     untrained = frozenset(name for name, tensor in weights.items() if tensor.data_ptr() == random[name].data_ptr())
     objective.load_state_dict(weights)
     warmup, plan = initial.recipe.head_warmup, initial.recipe.plan
-    if untrained and plan.steps and warmup.steps >= plan.steps:
+    steps = plan.steps or (plan.tokens and -(-plan.tokens // (initial.recipe.batch_size * initial.recipe.rows.length)))
+    if untrained and steps and warmup.steps >= steps:
+        about = "" if plan.steps else "about "
         raise UserError(
-            f"head_warmup.steps = {warmup.steps} of a plan of {plan.steps:,} steps: only {', '.join(new)} would learn; "
-            f"lower it, or lengthen the plan"
+            f"head_warmup.steps = {warmup.steps} of a plan of {about}{steps:,} steps: only {', '.join(new)} would "
+            f"learn; lower it, or lengthen the plan"
         )
     learns = f", which for {warmup.steps} steps learns alone" if new and warmup.steps else ""
     notes = [*initial.notes, f"new, with random weights: {', '.join(new) or 'nothing'}{learns}"]

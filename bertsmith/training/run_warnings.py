@@ -48,11 +48,12 @@ class RunWarnings:
         """Look at the warm-up, after the first step that was timed."""
         warmup, done = self.recipe.schedule.warmup_proportion, state.progress(self.recipe.plan)
         if "warm-up" not in self._said and state.step <= 2 and done > warmup * state.step * (1 + 1e-9):
+            one = _rounded_up(done / state.step)
+            usual = "; 0.06 to 0.1 is usual for a short plan" if one <= 0.1 else ""
             self._warn(
                 "warm-up", state,
                 f"schedule.warmup_proportion = {warmup:g} of this plan is less than one step, so training begins at "
-                f"the full learning rate; {_rounded_up(done / state.step):g} would be one step; 0.06 to 0.1 is "
-                f"usual for a short plan",
+                f"the full learning rate; {one:g} would be one step{usual}",
             )  # fmt: skip
 
     def after_evaluation(

@@ -302,7 +302,8 @@ def test_compat_is_asked_for():
     ("text", "parts"),
     [
         ('{"electra_objectiv": false}', ["electra_objectiv: ", "did you mean electra_objective?"]),
-        ('{"xyz": 1}', ["xyz: ", "did you mean"]),
+        ('{"xyz": 1}', ["xyz: ", "no such setting; leave it out"]),
+        ('{"mask_probs": 1}', ["mask_probs: ", "did you mean mask_prob?"]),
         ('{"task_names": ["cola"], "num_trial": 1}', ["num_trial: ", "did you mean num_trials?"]),
         ('{"task_names": ["cola"], "mask_prob": 0.1}', ["mask_prob: ", "pre-training", "fine-tuning"]),
         ("electra", ["not JSON"]),
@@ -341,7 +342,7 @@ def test_compat_is_asked_for():
         ('{"task_names": ["cola"], "num_trials": -1}', ["num_trials = -1"]),
         ('{"task_names": ["cola"], "learning_rate": 0}', ["learning_rate: schedule.learning_rate = 0"]),
     ],
-    ids=range(39),
+    ids=range(40),
 )
 def test_a_mistake_is_named_in_one_or_two_lines(text, parts):
     with pytest.raises(UserError) as error:

@@ -114,8 +114,9 @@ def refuse_unknown(table: Table, other: Table, typed: Hparams) -> None:
             continue
         if name in other.names():
             raise UserError(f"{name}: a setting of the reference's {other.title}; these are for its {table.title}")
-        near = difflib.get_close_matches(name, table.names(), n=1, cutoff=0)
-        raise UserError(f"{name}: the reference's {table.title} has no such setting; did you mean {near[0]}?")
+        near = difflib.get_close_matches(name, table.names(), n=1)
+        hint = f"did you mean {near[0]}?" if near else "leave it out"
+        raise UserError(f"{name}: the reference's {table.title} has no such setting; {hint}")
 
 
 def settings_class(title: str, fields: Mapping[str, tuple[Any, Any]]) -> type:

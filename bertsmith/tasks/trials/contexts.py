@@ -74,6 +74,7 @@ class Contexts:
         self._model: tuple[str, PretrainedEncoder, str] | None = None  # its path, and its fingerprint
         self._task: tuple[FinetuneRecipe, Task | MultiTask] | None = None
         self._context: tuple[RunSource, TrialContext] | None = None
+        self._said = ""  # last, of a model: a benchmark plans a run for each task
 
     def plan(self, recipe: FinetuneRecipe, name: str = "") -> RunPlan:
         """Read the model and the files of `recipe`, and say on standard error what there is to say of them.
@@ -84,11 +85,13 @@ class Contexts:
         pretrained, fingerprint, task = self._read(recipe)
         seen = pretrained.trained_length
         if seen is not None and recipe.sequence_length > seen and not recipe.random_weights:
-            say(
+            line = (
                 f"{recipe.model}: has seen no row of more than {seen} tokens; what lies behind them in one of "
-                f"{recipe.sequence_length} (sequence_length) is new to it",
-                error=True,
+                f"{recipe.sequence_length} (sequence_length) is new to it"
             )
+            if line != self._said:
+                say(line, error=True)
+            self._said = line
         about = task.to_json() | {
             "encoder": to_dict(pretrained.settings), "family": pretrained.family, "vocab_size": pretrained.vocab_size,
             "trained_length": pretrained.trained_length, "learnt_before": pretrained.finetuned_on,
