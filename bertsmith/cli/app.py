@@ -206,7 +206,7 @@ def import_(
         list[str] | None, args.key_values("generator=, vocab=, lowercase=, strip_accents=, heads=, card.license=, …")
     ] = None,
 ) -> None:
-    """Convert a published BERT, ELECTRA, RoBERTa, DistilBERT, DeBERTa, ModernBERT, …, with its fast tokenizer."""
+    """Convert a published BERT, ELECTRA, RoBERTa, DistilBERT, DeBERTa, ModernBERT, …, with its tokenizer."""
     from bertsmith.config.loading import apply_overrides
     from bertsmith.convert.importing import ImportSettings, import_model
 

@@ -53,11 +53,16 @@ def show(what: str, overrides: Sequence[str] = ()) -> list[object]:
             merged = f"`bertsmith prepare merge --out {quote(path.parent)}`"
             raise UserError(f"{path}: a part of a corpus; {merged} makes data of all parts")
         if manifest.get("kind") not in printers:
-            inside = sorted(part.parent.name for part in (*path.glob("*/manifest.json"), *path.glob("*/config.json")))
-            those = f"; in it are {', '.join(dict.fromkeys(inside[:10]))}" if inside else ""
-            raise UserError(f"{path}: neither a data folder, nor a run, nor a model{those}")
+            raise UserError(f"{path}: neither a data folder, nor a run, nor a model{_folders_in(path)}")
         return printers[manifest["kind"]](path, manifest)
     return _show_recipe(what, overrides)
+
+
+def _folders_in(path: Path) -> str:
+    """Return, for a message, folders inside that can be shown."""
+    found = sorted({file.parent for name in ("manifest.json", "config.json") for file in path.glob(f"*/{name}")})
+    commands = ", ".join(f"`bertsmith show {quote(folder)}`" for folder in found[:4])
+    return f"; it has {len(found)} inside, try {commands}" if found else ""
 
 
 def _show_recipe(what: str, overrides: Sequence[str]) -> list[object]:

@@ -19,8 +19,8 @@ AttentionWindow = tuple[int, int]
 FULL, CAUSAL, REVERSE_CAUSAL = (-1, -1), (-1, 0), (0, -1)
 
 SHORT_ROW = 256
-"""Tokens, up to which attention's training step on the CPU in bfloat16 is faster with plain products: 4.5 ms in place
-of 19 for 16 rows of 64 and four heads, 55 in place of 110 for 8 rows of 256 and twelve (AMX, one thread)."""
+"""Longest row, in tokens, for which plain products are the faster attention in training on the CPU in bfloat16: 4.5 ms
+in place of 19 for 16 rows of 64 and four heads, 57 in place of 117 for 8 rows of 256 and twelve (AMX, one thread)."""
 
 
 def attend(
@@ -73,8 +73,8 @@ def _attend_padded(
     by_hand = query.device.type == "cpu" and not torch.compiler.is_compiling()
     if by_hand and isinstance(bias, RelativeBias):
         mixed = relative_attention(query, key, value, mask, bias, dropout_prob)
-    elif by_hand and (dropout_prob > 0.0 or _is_slow_fused(query)):
-        mixed = _AttentionByHand.apply(query, key, value, mask, bias, dropout_prob)  # type: ignore[no-untyped-call]
+    elif by_hand and (dropout_prob > 0.0 or _is_slow_when_fused(query)):
+        mixed = _UnfusedAttention.apply(query, key, value, mask, bias, dropout_prob)  # type: ignore[no-untyped-call]
     else:
         scale = bias.scale if isinstance(bias, RelativeBias) else None
         scores = bias.scores(query, key) if isinstance(bias, RelativeBias) else bias
@@ -87,10 +87,10 @@ def _attend_padded(
     return tokens.to_flat(mixed)  # [T, H, K]
 
 
-def _is_slow_fused(query: Tensor) -> bool:
+def _is_slow_when_fused(query: Tensor) -> bool:
     """Return whether torch's fused kernel is the slower one for rows of [N, H, L, K]: its backward pass on the CPU
-    multiplies the bfloat16 matrices of each row and head by themselves. Rows longer than that would need more memory
-    than it saves time."""
+    multiplies the bfloat16 matrices of each row and head by themselves. Of longer rows the attention weights, which it
+    does not keep, would take much memory."""
     return query.requires_grad and query.dtype == torch.bfloat16 and query.shape[2] <= SHORT_ROW
 
 
@@ -107,7 +107,7 @@ def _mask(tokens: Tokens, window: AttentionWindow) -> Tensor | None:
     return near if mask is None else near & mask | (distance == 0)
 
 
-class _AttentionByHand(torch.autograd.Function):
+class _UnfusedAttention(torch.autograd.Function):
     """Attention of plain products on the CPU. With dropout torch's own leaves its fused kernel, draws slowly and keeps
     every step for the backward pass; this keeps the weights, a byte for each and the inputs."""
 

@@ -1,7 +1,7 @@
 """Tokens, the one batch type, for pre-training, fine-tuning and export alike.
 
-Rows lie packed end to end (no padding anywhere but inside attention), or padded to one length (static shapes for
-CUDA). Other files work on flat tensors of T tokens; which of them are real, `valid_mask` and `key_mask` say.
+Rows lie packed end to end (no padding anywhere but inside attention), or padded to one length (static shapes).
+Other files work on flat tensors of T tokens; which of them are real, `valid_mask` and `key_mask` say.
 """
 
 from dataclasses import dataclass, replace

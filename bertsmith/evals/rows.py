@@ -29,7 +29,8 @@ def batches(lengths: np.ndarray, machine: Machine) -> Iterator[np.ndarray]:
 
 
 def to_device(rows: Sequence[np.ndarray], machine: Machine) -> Tokens:
-    """Return rows of ids, special tokens included, on the device; off the CPU padded to the longest of them."""
+    """Return rows of ids, special tokens included, on the device, laid out as it runs them; padded ones
+    are as long as the longest of them."""
     flat = np.concatenate(rows)
     tokens = Tokens.pack(flat, np.zeros_like(flat), np.array([len(row) for row in rows]))
     return machine.lay_out(tokens, tokens.max_seqlen).to(machine.device)

@@ -151,7 +151,7 @@ def estimate(what: str, overrides: Sequence[str] = (), assumed: Assumptions = AS
         objective = recipe.objective.build(recipe.model, MaskingVocabulary(vocab_size))
     job = _Job(recipe, objective, assumed)
     check_batch_sizes(recipe, assumed.num_gpus)
-    memory_on_cpu = footprint(recipe, job.objective, Precision(half=False, cuda=False))
+    memory_on_cpu = footprint(recipe, job.objective, Precision(half=recipe.machine.dtype == "bfloat16", cuda=False))
     assert memory_on_cpu is not None, "there is no limit"
     reference, tokens = job.reference_flops_per_token(vocab_size), job.tokens
     return Estimate(

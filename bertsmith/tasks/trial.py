@@ -76,11 +76,12 @@ def run_trial(context: TrialContext, seed: int, folder: Path) -> dict[str, float
             early_stopping.restore(objective)
             stopping = {"early_stopping": {"held_out": num_held_out, **early_stopping.to_json()}}
         metrics, is_constant, _, cautions = score_sets(objective, context.datasets.dev, context.machine, partial)
+        cautions += tuple(early_stopping.cautions) if early_stopping is not None else ()
         if context.recipe.random_weights:  # of a baseline, which need not learn
             cautions = ()
         write_json(partial / "results.json", {
             "seed": seed, "metrics": metrics, "constant": is_constant,
-            "cautions": [*cautions, *(early_stopping.cautions if early_stopping is not None else ())],
+            "cautions": list(cautions),
             "steps": state.step, "tokens": state.tokens, "seconds": round(state.seconds, 3),
             "threads": torch.get_num_threads(), **stopping,
         })  # fmt: skip

@@ -41,8 +41,8 @@ def fastest_engine(fast: tokenizers.Tokenizer, definition: dict[str, Any], sourc
 
 
 CACHED_WORDS = 1 << 18
-"""In each of nanotoken's two caches, a quarter of its default: on text that is new more are not measurably faster, and
-a worker of `prepare` holds 60 MB less (docs/log.md)."""
+"""In each of nanotoken's two caches, a quarter of its default: a worker of `prepare` holds 60 to 90 MB less, and new
+text is encoded up to a fifth more slowly (docs/log.md)."""
 
 
 class _Nanotoken:

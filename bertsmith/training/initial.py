@@ -25,6 +25,7 @@ from bertsmith.objectives.rtd import NETWORKS
 from bertsmith.text.segments import RowSettings
 from bertsmith.training.models import Model, fingerprint, open_model, sentence_modules
 from bertsmith.training.recipe import PretrainRecipe
+from bertsmith.training.stages import steps_of_stages
 
 if TYPE_CHECKING:  # the room imports with torch and numpy alone
     from bertsmith.tokenizers.tokenizer import Tokenizer
@@ -214,15 +215,16 @@ def set_weights(objective: PretrainingObjective, initial: InitWeights) -> tuple[
     untrained = frozenset(name for name, tensor in weights.items() if tensor.data_ptr() == random[name].data_ptr())
     objective.load_state_dict(weights)
     warmup, plan = initial.recipe.head_warmup, initial.recipe.plan
-    steps = plan.steps or (plan.tokens and -(-plan.tokens // (initial.recipe.batch_size * initial.recipe.rows.length)))
+    steps = sum(count or 0 for count in steps_of_stages(initial.recipe.all_stages, plan))  # 0 of a plan in hours
+    notes = list(initial.notes)
     if untrained and steps and warmup.steps >= steps:
-        about = "" if plan.steps else "about "
-        raise UserError(
-            f"head_warmup.steps = {warmup.steps} of a plan of {about}{steps:,} steps: only {', '.join(new)} would "
-            f"learn; lower it, or lengthen the plan"
-        )
+        fault = f"head_warmup.steps = {warmup.steps} of a plan of {steps:,} steps"
+        remedy = f"only {', '.join(new)} would learn; lower it, or lengthen the plan"
+        if plan.steps:
+            raise UserError(f"{fault}: {remedy}")
+        notes.append(f"warning: {fault}, or more where rows are not full: {remedy}")
     learns = f", which for {warmup.steps} steps learns alone" if new and warmup.steps else ""
-    notes = [*initial.notes, f"new, with random weights: {', '.join(new) or 'nothing'}{learns}"]
+    notes.append(f"new, with random weights: {', '.join(new) or 'nothing'}{learns}")
     return untrained, "\n  ".join([f"starting from {initial.recipe.init}", *notes])
 
 

@@ -23,6 +23,9 @@ from bertsmith.training.ranks import ALONE, Ranks
 
 TokensOrBatch = TypeVar("TokensOrBatch", Tokens, Batch)
 
+NEARLY_FULL = 0.75
+"""Share of a padded batch that is tokens, from which padding costs less than shapes that change (docs/log.md)."""
+
 SLOWER = 3
 """Times, from which a number format that was asked for is warned of."""
 
@@ -104,11 +107,17 @@ class Machine:
                 part.compile()
 
     def lay_out(self, rows: TokensOrBatch, length: int) -> TokensOrBatch:
-        """Return rows as this machine runs them, still on the host: packed on the CPU in float32; elsewhere padded to
-        `length`, so that shapes never change. A GPU records them, and on the CPU oneDNN, which multiplies bfloat16,
-        compiles a kernel for each shape, which takes ten times as long as a small product."""
-        is_packed = self.device.type == "cpu" and self.dtype == torch.float32
-        return rows if is_packed else rows.padded(length, self.pad_id)
+        """Return rows as this machine runs them, still on the host: packed on the CPU, elsewhere padded to `length`.
+
+        Of one length, batches of training have the same shapes, which a GPU records. On the CPU rows that nearly fill
+        it are padded in bfloat16: oneDNN compiles a product for each shape, for ten times as long as a small one takes.
+        """
+        if self.device.type == "cpu":
+            tokens = rows.tokens if isinstance(rows, Batch) else rows
+            is_nearly_full = tokens.num_tokens >= NEARLY_FULL * tokens.num_rows * length
+            if self.dtype == torch.float32 or not is_nearly_full:
+                return rows
+        return rows.padded(length, self.pad_id)
 
 
 @contextlib.contextmanager

@@ -33,7 +33,7 @@ CPU_MICRO_BATCH_TOKENS = 4096
 
 
 class PreparedBatch(NamedTuple):
-    """A batch as it is run: in micro-batches, and for a GPU padded and in memory that it can copy from."""
+    """A batch as it is run: in micro-batches, laid out for the machine, for a GPU in memory that it can copy from."""
 
     batch: Batch
     length: int

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +15,10 @@ from bertsmith.__main__ import main
 from bertsmith.cli.answers import say_line
 from bertsmith.cli.show import print_facts
 from bertsmith.console.shell import command, quote
+from bertsmith.convert import export
 from bertsmith.errors import MAX_LINE, UserError, printable, quoted, shortened
 from bertsmith.predict.pipelines import Line
+from bertsmith.storage.manifests import write_manifest
 
 LONG = "9" * 5000
 
@@ -120,6 +123,29 @@ def test_show_without_a_name_lists_verbs_recipes_and_the_settings_that_no_recipe
     assert "tokenizer: kind, special_tokens, normalization, size, extend, megabytes\n" in out
     assert "glue: protocol, from_mnli\n" in out
     assert out.endswith("next: bertsmith show bert-small-owt\n")
+
+
+def test_show_of_a_folder_with_runs_inside_names_them(run, tmp_path):
+    for name in ("one", "the other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "manifest.json").write_text("{}")
+    (tmp_path / "one" / "config.json").write_text("{}")
+    write_manifest(tmp_path, "quickstart", {})
+    status, _, said = run("show", str(tmp_path))
+    assert status == 2 and "nor a model; it has 2 inside, try `bertsmith show " in said
+    assert f"`bertsmith show {tmp_path}/one`, `bertsmith show '{tmp_path}/the other'`" in said
+
+
+@pytest.mark.parametrize("is_installed", [True, False])
+def test_the_hint_after_an_export_is_a_command_that_a_shell_takes(tmp_path, monkeypatch, is_installed):
+    folder = tmp_path / "it's \N{GRINNING FACE}"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"architectures": ["BertModel"]}')
+    monkeypatch.setattr(export, "find_spec", lambda name: name if is_installed else None)
+    hint = export.how_to_load(folder)
+    assert hint.startswith("python -m pip install transformers && ") != is_installed
+    code = shlex.split(hint)[-1]
+    assert code == f'from transformers import BertModel; print(BertModel.from_pretrained("{folder}"))'
 
 
 @pytest.mark.parametrize(

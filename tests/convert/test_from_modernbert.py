@@ -233,7 +233,7 @@ def test_what_has_no_counterpart_is_named_in_a_line(tmp_path, content, said):
         (changed(optimizer={"lr": "fast"}), "optimizer.lr = 'fast': a number is needed"),
         (changed(optimizer={"betas": 3}), "optimizer.betas = 3: two numbers are needed"),
         (changed(scheduler={"t_warmup": "0.7dur", "t_decay": "0.4dur"}),
-         r"scheduler\.t_warmup and scheduler\.t_decay are 70\.0% and 40\.0% of max_duration"),
+         r"scheduler\.t_warmup and scheduler\.t_decay \(.*\) are 70\.0% and 40\.0% of max_duration"),
         (with_network(num_attention_heads=7), "theirs.yaml: these settings are no recipe here: "),
     ],
 )  # fmt: skip

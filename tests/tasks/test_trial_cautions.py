@@ -183,6 +183,7 @@ def test_a_model_that_was_not_taught_is_warned_of_and_one_that_has_learnt_is_not
     for caution in cautions:
         assert "is no better than" in caution or "nearly alike" in caution or "is the same" in caution
         assert f"seed 0: {caution}\n" in shown and "more epochs or another learning rate" in caution
+    assert run_of(toys, kind, tmp_path / "random", *UNTAUGHT, "random_weights=true") == []  # a baseline need not learn
     assert run_of(toys, kind, tmp_path / "taught") == []
     assert "learning rate" not in capsys.readouterr().err
 

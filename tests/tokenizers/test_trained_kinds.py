@@ -271,7 +271,7 @@ def test_what_cannot_be_trained(kind: str):
         train(kind, TEXTS, 99)
 
 
-def test_the_trainers_package_is_asked_for(monkeypatch: pytest.MonkeyPatch):
+def test_the_trainers_package_is_asked_for_before_the_text_is_read(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "sentencepiece", None)
     with pytest.raises(UserError, match=r"pip install 'bertsmith\[sentencepiece\]'"):
-        train("unigram")
+        train("unigram", map(pytest.fail, ["the text was read"]))

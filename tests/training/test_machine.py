@@ -25,10 +25,10 @@ def test_products_are_timed():
     assert 1e6 < product_rate(torch.float32) < 1e14
 
 
-@pytest.mark.parametrize(("dtype", "num_tokens"), [("float32", 5), ("bfloat16", 16)])
-def test_on_the_cpu_rows_are_padded_in_bfloat16_alone(dtype, num_tokens, monkeypatch):
+@pytest.mark.parametrize(("dtype", "length", "num_tokens"), [("float32", 3, 5), ("bfloat16", 3, 6), ("bfloat16", 4, 5)])
+def test_on_the_cpu_rows_that_are_nearly_full_are_padded_in_bfloat16_alone(dtype, length, num_tokens, monkeypatch):
     monkeypatch.setattr(machine, "product_rate", lambda asked: 1.0)
     rows = Tokens.pack(np.ones(5), np.zeros(5), np.array([2, 3]))
     on_cpu = choose_machine(MachineSettings(device="cpu", dtype=dtype), pad_id=7)
-    laid_out = on_cpu.lay_out(rows, 8)
+    laid_out = on_cpu.lay_out(rows, length)
     assert laid_out.num_tokens == num_tokens and (laid_out.ids == 1).sum() == 5

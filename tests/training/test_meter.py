@@ -24,8 +24,8 @@ def test_a_peak_below_the_rate_is_measured_again_and_no_share_is_above_all(again
     """As where other programs ran beside this one when the peak was measured."""
     meter = Meter(choose_machine(MachineSettings(device="cpu")))
     meter.peak_flops = 100.0
-    monkeypatch.setattr(metrics, "measured_peak_flops", lambda machine, again: again_measured)
-    again_measured = again
+    measured = [again]
+    monkeypatch.setattr(metrics, "measured_peak_flops", lambda machine, again: measured.pop())
     meter.start(tokens=0, seconds=0.0)
     meter.set_cost(0, flops_per_token=10.0)
     assert meter.read(15, 1.0)["mfu"] == mfu and meter.peak_flops == again

@@ -380,6 +380,16 @@ def test_the_gpu_agrees_with_the_cpu(data, tmp_path):
     assert cpu == pytest.approx(cuda, rel=1e-3)
 
 
+@pytest.mark.parametrize("settings", [(), ("objective.kind=rtd",)], ids=["mlm", "rtd"])
+def test_bfloat16_on_the_cpu_learns_what_float32_does(data, tmp_path, monkeypatch, settings):
+    """There nearly full rows are padded, here all of them, and short ones attend by plain products."""
+    monkeypatch.setattr("bertsmith.training.machine.NEARLY_FULL", 0.0)
+    for dtype in ("float32", "bfloat16"):
+        pretrain(tiny_recipe(data, *settings, "machine.device=cpu", f"machine.dtype={dtype}"), tmp_path / dtype)
+    exact, rounded = (measures(tmp_path / dtype)[-1]["mlm_loss"] for dtype in ("float32", "bfloat16"))
+    assert rounded == pytest.approx(exact, rel=0.03) and rounded != exact
+
+
 def test_whole_words_are_not_drawn_as_the_reference_does(data):
     with pytest.raises(UserError, match=r"whole_words: the reference draws single tokens"):
         tiny_recipe(data, "objective.masking.whole_words=true", "compat=true")

@@ -34,10 +34,9 @@ def _task(given: Hparams) -> dict[str, Any]:
         raise UserError(f"task_names = {names}: name one task at least")
     for name in names:
         if name not in REFERENCE_TASKS:
-            near = difflib.get_close_matches(name, REFERENCE_TASKS, n=1, cutoff=0)
-            raise UserError(
-                f"task_names = {names}: the reference has no task {quoted(name, 60)}; did you mean {near[0]!r}?"
-            )
+            near = difflib.get_close_matches(name, REFERENCE_TASKS, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(REFERENCE_TASKS)}"
+            raise UserError(f"task_names = {names}: the reference has no task {quoted(name, 60)}; {hint}")
     if len(names) == 1:
         return {"task": REFERENCE_TASKS[names[0]]}
     ours = [REFERENCE_TASKS[name] for name in names]

@@ -176,8 +176,8 @@ def _read_schedule(given: YamlSettings, draft: Draft, clock: Clock, rate: float)
     warmup, last = values["schedule.warmup_proportion"], values.get("schedule.decay_proportion", 0.0)
     if warmup + last > 1:
         raise UserError(
-            f"{given.path}: scheduler.t_warmup and scheduler.t_decay are {warmup:.1%} and {last:.1%} of max_duration, "
-            f"together more than all of it; make one of them shorter"
+            f"{given.path}: scheduler.t_warmup and scheduler.t_decay (without one 10%) are {warmup:.1%} and {last:.1%} "
+            f"of max_duration, together more than all of it; make one of them shorter"
         )
     if whole is not None and whole != 1:
         draft.note("scheduler.t_max", "a schedule ends with the plan here")

@@ -27,7 +27,7 @@ TAKEN: dict[str, Any] = {
 _OF_THE_DATA = "of the text; data=... names a folder made by bertsmith prepare"
 _OF_THE_MODEL = "init=MODEL names a folder on this machine; nothing is fetched (hf download fetches)"
 _RUN_FOLDER = "--out names the run's folder, which the same command goes on with and --overwrite begins anew"
-_PADDING = "rows of any length run packed without padding"
+_PADDING = "how rows are laid out depends on the machine: packed on the CPU, of one length on a GPU"
 _EVALUATION = "held-out rows are measured every plan.evaluate_steps; to evaluate only: bertsmith evaluate RUN"
 _SHOWN = "a run shows its progress and keeps metrics.jsonl"
 _HUB = "bertsmith export RUN OUT writes a folder, and hf upload sends it"
@@ -117,8 +117,9 @@ def read_arguments(text: str) -> Arguments:
         elif name in REMARK_OF:
             typed[name] = value
         else:
-            near = difflib.get_close_matches(written, [*TAKEN, *REMARK_OF], n=1, cutoff=0)[0]
-            raise UserError(f"--{written}: run_mlm.py has no such argument; did you mean --{near}?")
+            near = difflib.get_close_matches(written, [*TAKEN, *REMARK_OF], n=1)
+            hint = f"did you mean --{near[0]}?" if near else "leave it out"
+            raise UserError(f"--{written}: run_mlm.py has no such argument; {hint}")
     return typed
 
 

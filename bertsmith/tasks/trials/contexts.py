@@ -74,7 +74,7 @@ class Contexts:
         self._model: tuple[str, PretrainedEncoder, str] | None = None  # its path, and its fingerprint
         self._task: tuple[FinetuneRecipe, Task | MultiTask] | None = None
         self._context: tuple[RunSource, TrialContext] | None = None
-        self._said = ""  # last, of a model: a benchmark plans a run for each task
+        self._last_warning = ""  # of a model, which a benchmark opens for each task
 
     def plan(self, recipe: FinetuneRecipe, name: str = "") -> RunPlan:
         """Read the model and the files of `recipe`, and say on standard error what there is to say of them.
@@ -89,9 +89,9 @@ class Contexts:
                 f"{recipe.model}: has seen no row of more than {seen} tokens; what lies behind them in one of "
                 f"{recipe.sequence_length} (sequence_length) is new to it"
             )
-            if line != self._said:
+            if line != self._last_warning:
                 say(line, error=True)
-            self._said = line
+            self._last_warning = line
         about = task.to_json() | {
             "encoder": to_dict(pretrained.settings), "family": pretrained.family, "vocab_size": pretrained.vocab_size,
             "trained_length": pretrained.trained_length, "learnt_before": pretrained.finetuned_on,

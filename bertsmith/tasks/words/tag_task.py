@@ -175,10 +175,12 @@ def predict_tags(objective: Tagging, rows: Rows, machine: Machine) -> tuple[np.n
     def probs() -> Iterator[np.ndarray]:
         for chosen, tokens, scores in scored(objective, rows, machine):
             exact = scores.float()
-            probs = exact.softmax(dim=1)
+            probs, real = exact.softmax(dim=1), tokens.valid_mask()
+            if real is not None:
+                probs = probs * real[:, None]
             ids[chosen, : tokens.max_seqlen] = tokens.to_padded(exact.argmax(dim=1)).cpu().numpy()
             likeliest[chosen, : tokens.max_seqlen] = tokens.to_padded(probs.amax(dim=1)).cpu().numpy()
-            yield probs.cpu().numpy()
+            yield (probs if real is None else probs[real]).cpu().numpy()
 
     spread = spread_of(probs())
     return ids, likeliest, spread
