@@ -29,7 +29,7 @@ from bertsmith.memory import peak_bytes
 from bertsmith.objectives.masking import MaskingVocabulary
 from bertsmith.objectives.objective import Batch
 from bertsmith.planning.estimate import estimate
-from bertsmith.planning.footprint import footprint
+from bertsmith.planning.footprint import StepMemory
 from bertsmith.randomness import derived_rng
 from bertsmith.text.prepare import PrepareRecipe, prepare
 from bertsmith.text.segments import PackedRows
@@ -105,7 +105,7 @@ def measure(what: str, device: str) -> dict[str, float]:
     step()
     process = peak_bytes() - before
     precision = Precision(half=machine.dtype != torch.float32, cuda=machine.device.type == "cuda")
-    counted = footprint(recipe, objective, precision).total
+    counted = StepMemory(recipe, objective).footprint(precision).total
     if precision.cuda:
         step()
         tensors = torch.cuda.max_memory_allocated()

@@ -13,7 +13,7 @@ from bertsmith.encoders.reference_flops import PUBLISHED_FLOPS
 from bertsmith.errors import UserError
 from bertsmith.objectives.masking import MaskingVocabulary
 from bertsmith.objectives.objective import PretrainingObjective
-from bertsmith.planning.footprint import Footprint, footprint
+from bertsmith.planning.footprint import Footprint, StepMemory
 from bertsmith.planning.gpus import GPU, find_gpus
 from bertsmith.planning.incomplete import load_incomplete
 from bertsmith.storage.remote import is_address
@@ -151,7 +151,7 @@ def estimate(what: str, overrides: Sequence[str] = (), assumed: Assumptions = AS
         objective = recipe.objective.build(recipe.model, MaskingVocabulary(vocab_size))
     job = _Job(recipe, objective, assumed)
     check_batch_sizes(recipe, assumed.num_gpus)
-    memory_on_cpu = footprint(recipe, job.objective, Precision(half=recipe.machine.dtype == "bfloat16", cuda=False))
+    memory_on_cpu = job.memory.footprint(Precision(half=recipe.machine.dtype == "bfloat16", cuda=False))
     assert memory_on_cpu is not None, "there is no limit"
     reference, tokens = job.reference_flops_per_token(vocab_size), job.tokens
     return Estimate(
@@ -223,6 +223,7 @@ class _Job:
 
     def __init__(self, recipe: PretrainRecipe, objective: PretrainingObjective, assumed: Assumptions):
         self.recipe, self.objective, self.assumed = recipe, objective, assumed
+        self.memory = StepMemory(recipe, objective)
         self.utilisation = assumed.utilisation or usual_utilisation(recipe.model.hidden_size)
         self.stages = [self._stage(*found) for found in zip(recipe.all_stages, self._steps(), strict=True)]
         self.flops_per_token = self._mean([stage.flops_per_token for stage in self.stages])
@@ -270,7 +271,7 @@ class _Job:
         price = gpu.price if self.assumed.price is None else self.assumed.price
         precision = Precision(half=dtype == "bfloat16", cuda=True)
         count, limit = self.assumed.num_gpus, USABLE_MEMORY * gpu.memory_bytes
-        memory = peak and footprint(self.recipe, self.objective, precision, limit, count)
+        memory = peak and self.memory.footprint(precision, limit, count)
         if not peak or not memory:
             return OnGPU(gpu.name, dtype, peak, price)
         reducing = self._share_reducing(gpu, peak * self.utilisation)
@@ -286,7 +287,7 @@ class _Job:
         where steps are recorded as CUDA graphs."""
         count = self.assumed.num_gpus
         machines = -(-count // GPUS_OF_MACHINE)
-        gradients = 4 * num_parameters(self.objective)
+        gradients = 4 * self.memory.num_parameters
         within = 2 * (1 - machines / count) * gradients / (LINK_EFFICIENCY * gpu.link_bytes)
         between = 2 * (1 - 1 / machines) * gradients / (LINK_EFFICIENCY * self.assumed.network)
         last = self.recipe.all_stages[-1]

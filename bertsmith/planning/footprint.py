@@ -47,58 +47,52 @@ class Footprint:
         object.__setattr__(self, "process", PROCESS_GROWTH * (PROCESS_BYTES + self.state + transient))
 
 
-def footprint(
-    recipe: PretrainRecipe,
-    objective: PretrainingObjective,
-    precision: Precision,
-    limit: float = math.inf,
-    num_ranks: int = 1,
-) -> Footprint | None:
-    """Count a step's memory with as many rows at once as training runs: halved until they fit into `limit` bytes, None
-    where not even one row does. Of several stages it is that of the one that takes the most, of several ranks one's.
+class StepMemory:
+    """Counts the memory of a recipe's steps on different devices; `objective` may be on torch's "meta" device."""
 
-    `objective` may be on torch's "meta" device. Rows are taken as full. On the CPU it is 0 to 15 % more than what torch
-    allocates; `process` is within 20 % of what the process takes (`benchmarks/footprint.py`).
-    """
-    largest: Footprint | None = None
-    for stage in recipe.all_stages:
-        share = stage._replace(batch_size=stage.batch_size // num_ranks)
-        sent = 4 * num_parameters(objective) if num_ranks > 1 else 0  # a copy of the gradients, for the other ranks
-        found = _footprint_of(share, recipe, objective, precision, limit, sent)
-        if found is None:
-            return None
-        taken = found.total if precision.cuda else found.process
-        if largest is None or taken > (largest.total if precision.cuda else largest.process):
-            largest = found
-    return largest
+    def __init__(self, recipe: PretrainRecipe, objective: PretrainingObjective):
+        self.recipe, self.objective = recipe, objective
+        self.num_parameters = num_parameters(objective)
+        tensors = recipe.optimizer_state_shapes(objective).values()
+        self.optimizer_bytes = sum(tensor.nbytes for tensor in tensors if tensor.ndim)  # single numbers are nothing
 
+    def footprint(self, precision: Precision, limit: float = math.inf, num_ranks: int = 1) -> Footprint | None:
+        """Count a step's memory with as many rows at once as training runs: halved until they fit into `limit` bytes,
+        None where not even one row does. Of several stages it is that of the one that takes the most, of several ranks
+        one's.
 
-def _footprint_of(
-    stage: Stage,
-    recipe: PretrainRecipe,
-    objective: PretrainingObjective,
-    precision: Precision,
-    limit: float,
-    sent: int,
-) -> Footprint | None:
-    length, half = stage.rows.length, 2 if precision.half else 0
-    device = torch.device("cuda" if precision.cuda else "cpu")
-    num_rows = micro_batch_size(device, recipe.machine.micro_batch_rows, stage.batch_size, length)
-    tensors = recipe.optimizer_state_shapes(objective).values()
-    kept_by_optimizer = sum(tensor.nbytes for tensor in tensors if tensor.ndim)  # single numbers are nothing
-    kept = length * objective.activation_bytes_per_token(length, precision)
-    table = objective.encoder.embeddings.token.weight  # [V, E]
-    score = 2 * precision.size if precision.cuda else 4 + half  # on a GPU its gradient does not take its place
-    while num_rows:
-        predictions = min(chunk_rows(device), num_rows * recipe.objective.max_predictions(length))
-        found = Footprint(
-            num_rows,
-            state=num_parameters(objective) * (2 * 4 + half) + kept_by_optimizer + sent,
-            kept=num_rows * kept,
-            passing=predictions * len(table) * score + 4 * table.numel(),
-            several=num_rows < stage.batch_size,
-        )
-        if found.total <= limit:
-            return found
-        num_rows //= 2
-    return None
+        Rows are taken as full. On the CPU it is 0 to 15 % more than what torch allocates; `process` is within 20 % of
+        what the process takes (`benchmarks/footprint.py`).
+        """
+        largest: Footprint | None = None
+        for stage in self.recipe.all_stages:
+            share = stage._replace(batch_size=stage.batch_size // num_ranks)
+            sent = 4 * self.num_parameters if num_ranks > 1 else 0  # a copy of the gradients, for the other ranks
+            found = self._of_stage(share, precision, limit, sent)
+            if found is None:
+                return None
+            taken = found.total if precision.cuda else found.process
+            if largest is None or taken > (largest.total if precision.cuda else largest.process):
+                largest = found
+        return largest
+
+    def _of_stage(self, stage: Stage, precision: Precision, limit: float, sent: int) -> Footprint | None:
+        length, half = stage.rows.length, 2 if precision.half else 0
+        device = torch.device("cuda" if precision.cuda else "cpu")
+        num_rows = micro_batch_size(device, self.recipe.machine.micro_batch_rows, stage.batch_size, length)
+        kept = length * self.objective.activation_bytes_per_token(length, precision)
+        table = self.objective.encoder.embeddings.token.weight  # [V, E]
+        score = 2 * precision.size if precision.cuda else 4 + half  # on a GPU its gradient does not take its place
+        while num_rows:
+            predictions = min(chunk_rows(device), num_rows * self.recipe.objective.max_predictions(length))
+            found = Footprint(
+                num_rows,
+                state=self.num_parameters * (2 * 4 + half) + self.optimizer_bytes + sent,
+                kept=num_rows * kept,
+                passing=predictions * len(table) * score + 4 * table.numel(),
+                several=num_rows < stage.batch_size,
+            )
+            if found.total <= limit:
+                return found
+            num_rows //= 2
+        return None

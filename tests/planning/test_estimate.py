@@ -19,7 +19,7 @@ from bertsmith.errors import UserError
 from bertsmith.objectives.masking import MaskingVocabulary
 from bertsmith.objectives.objective import Batch, PretrainingObjective
 from bertsmith.planning.estimate import Assumptions, estimate
-from bertsmith.planning.footprint import footprint
+from bertsmith.planning.footprint import StepMemory
 from bertsmith.planning.gpus import GPUS, find_gpus
 from bertsmith.planning.reduction import seconds_of_reduction
 from bertsmith.randomness import derived_rng
@@ -271,7 +271,7 @@ def test_the_bytes_of_weights_gradients_and_optimizer_are_those_of_a_real_one(se
     recipe = tiny_recipe(Path("none"), *settings)
     with shapes_only():
         planned = recipe.objective.build(recipe.model, VOCABULARY)
-    promised = footprint(recipe, planned, Precision(half=False, cuda=False)).state
+    promised = StepMemory(recipe, planned).footprint(Precision(half=False, cuda=False)).state
     model = recipe.objective.build(recipe.model, VOCABULARY)
     optimizer = recipe.make_optimizer(model)
     for parameter in model.parameters():
