@@ -131,7 +131,7 @@ def submit(
     tell(f"wrote {out}")
     if left_out:
         tell("the GLUE server takes all eleven files; --fill answers those left out with one label each")
-        args.say_next("submit", run, out, "--fill")
+        args.say_next("submit", run, out, *(overrides or ()), "--fill")
 
 
 def grade(

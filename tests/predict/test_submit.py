@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from bertsmith import load as load_model
 from bertsmith.cli.app import app
 from bertsmith.config.loading import apply_overrides, load
+from bertsmith.console.shell import command
 from bertsmith.errors import UserError
 from bertsmith.predict.submit import SERVER_FILES, SubmitSettings, submit, write_submission
 from bertsmith.sweeps.glue import run_glue
@@ -125,7 +126,8 @@ def test_fillers_are_the_commonest_label_or_the_mean_and_are_listed(run, model, 
     assert "left out" not in result.stdout
     bare = CliRunner().invoke(app, arguments)
     assert list(read_archive(tmp_path / "out.zip")) == ["RTE.tsv"]
-    assert bare.stdout.count("left out: ") == 10 and "--fill" in bare.stdout
+    assert bare.stdout.count("left out: ") == 10
+    assert bare.stdout.endswith(f"next: {command('bertsmith', *arguments, '--fill')}\n")
 
 
 def test_without_the_diagnostic_set_it_is_left_out(run, data, tmp_path):
