@@ -118,9 +118,7 @@ def how_to_load(out: Path) -> str:
     """Return a command that loads what was exported to `out`; of two networks the discriminator."""
     folder = out if (out / "config.json").exists() else out / NETWORKS[0]
     name = read_json(folder / "config.json", dict)["architectures"][0]
-    path = json.dumps(
-        str(folder), ensure_ascii=False
-    )  # in double quotes, which a shell's single ones leave as they are
+    path = json.dumps(str(folder), ensure_ascii=False)  # double quotes, since the shell's are single ones
     load = command("python", "-c", f"from transformers import {name}; print({name}.from_pretrained({path}))")
     return load if find_spec("transformers") else f"python -m pip install transformers && {load}"
 

@@ -189,10 +189,8 @@ class DebertaConfig(BertConfig):
         """Count the second turn's attention, of whose output only predicted positions are kept, and both turns' queries
         beside the layer's input."""
         hidden, heads, prob = self.hidden_size, self.heads, self.attention_probs_dropout_prob
-        attention = attention_bytes(hidden, heads, length, prob, precision, True) + self._distance_bytes(
-            length, precision
-        )
-        return attention if self.enhanced_mask_decoder else 0.0
+        attention = attention_bytes(hidden, heads, length, prob, precision, self.has_relative_bias)
+        return attention + self._distance_bytes(length, precision) if self.enhanced_mask_decoder else 0.0
 
     def replaced_token_head_bytes(self, precision: Precision) -> float:
         """Count the input."""

@@ -215,9 +215,10 @@ def set_weights(objective: PretrainingObjective, initial: InitWeights) -> tuple[
     untrained = frozenset(name for name, tensor in weights.items() if tensor.data_ptr() == random[name].data_ptr())
     objective.load_state_dict(weights)
     warmup, plan = initial.recipe.head_warmup, initial.recipe.plan
-    steps = sum(count or 0 for count in steps_of_stages(initial.recipe.all_stages, plan))  # 0 of a plan in hours
+    counts = steps_of_stages(initial.recipe.all_stages, plan)
+    steps = sum(count or 0 for count in counts)
     notes = list(initial.notes)
-    if untrained and steps and warmup.steps >= steps:
+    if untrained and counts[-1] is not None and warmup.steps >= steps:  # which a plan in hours does not say
         fault = f"head_warmup.steps = {warmup.steps} of a plan of {steps:,} steps"
         remedy = f"only {', '.join(new)} would learn; lower it, or lengthen the plan"
         if plan.steps:

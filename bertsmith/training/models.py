@@ -251,7 +251,7 @@ def shared_tokenizer(
             f"{first.vocab_size:,}; put the tokenizer's files beside it that it was trained with"
         )
     if warning := FAMILIES[first.family].padding_warning(first.folder, tokenizer):
-        _say_once(warning)
+        say_once(warning)
     if unused := first.vocab_size - tokenizer.vocab_size:
         cause = "if it was not padded, its tokenizer's files are another model's"
         if (first.folder / "vocab.txt").is_file() and not (first.folder / "tokenizer.json").is_file():
@@ -259,7 +259,7 @@ def shared_tokenizer(
                 "but where a line was taken out of vocab.txt, each token after it has another one's row; put "
                 "[unused9999] in its place"
             )
-        _say_once(
+        say_once(
             f"warning: {first.folder}: its token table has {unused:,} more row{'s' * (unused > 1)} than there are "
             f"tokens: padding does that; {cause}"
         )
@@ -295,13 +295,14 @@ def _from_run(path: Path) -> Model:
     run = load_run(path)
     if not run.manifest["finished"]:
         step = progress_of(run.recipe.plan, run.step)
-        _say_once(f"{path}: unfinished, at {step}; its weights are taken as they are")
+        say_once(f"{path}: unfinished, at {step}; its weights are taken as they are")
     tokenizer = read_tokenizer(path, run.manifest, run.vocab_size)
     return Model(path, run.networks(), tokenizer, run)
 
 
 @functools.cache
-def _say_once(line: str) -> None:
+def say_once(line: str) -> None:
+    """Say a line about a model on standard error, once in a process."""
     say(line, error=True)  # a command may open a model several times, as each task of a benchmark does
 
 

@@ -196,11 +196,14 @@ def test_a_new_generator_learns_alone_beside_the_discriminator_that_is_known(dat
 
 
 def test_a_warm_up_of_a_head_may_last_longer_than_a_plan_in_tokens(data, electra, tmp_path, capsys):
-    given = ("model.embedding_size=8", f"init={electra}", "plan.tokens=1000")
-    for steps, warned in ((50, True), (1, False)):
-        pretrain(tiny_recipe(data, *given, f"head_warmup.steps={steps}"), tmp_path / f"run-{steps}")
+    given = ("model.embedding_size=8", f"init={electra}")
+    hours = ("plan.hours=0.0003", "stages=[{tokens=256, batch_size=4}]")  # as many steps as there is time for
+    cases = (("plan.tokens=1000",), 50, True), (("plan.tokens=1000",), 1, False), (hours, 50, False)
+    for number, (plan, steps, warned) in enumerate(cases):
+        pretrain(tiny_recipe(data, *given, *plan, f"head_warmup.steps={steps}"), tmp_path / f"run-{number}")
         said = capsys.readouterr().err
         assert ("warning: head_warmup.steps = 50 of a plan of 4 steps, or more where rows" in said) == warned, said
+        assert said.count("warning: head_warmup") == warned
 
 
 def test_a_warm_up_of_a_head_ends_before_the_plan_does(data, electra, tmp_path):

@@ -18,6 +18,7 @@ from bertsmith.tasks.task import Task
 from bertsmith.tasks.trial import TrialContext
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.machine import Machine, choose_machine
+from bertsmith.training.models import say_once
 
 
 class RunSource(NamedTuple):
@@ -74,7 +75,6 @@ class Contexts:
         self._model: tuple[str, PretrainedEncoder, str] | None = None  # its path, and its fingerprint
         self._task: tuple[FinetuneRecipe, Task | MultiTask] | None = None
         self._context: tuple[RunSource, TrialContext] | None = None
-        self._last_warning = ""  # of a model, which a benchmark opens for each task
 
     def plan(self, recipe: FinetuneRecipe, name: str = "") -> RunPlan:
         """Read the model and the files of `recipe`, and say on standard error what there is to say of them.
@@ -85,13 +85,10 @@ class Contexts:
         pretrained, fingerprint, task = self._read(recipe)
         seen = pretrained.trained_length
         if seen is not None and recipe.sequence_length > seen and not recipe.random_weights:
-            line = (
+            say_once(
                 f"{recipe.model}: has seen no row of more than {seen} tokens; what lies behind them in one of "
                 f"{recipe.sequence_length} (sequence_length) is new to it"
             )
-            if line != self._last_warning:
-                say(line, error=True)
-            self._last_warning = line
         about = task.to_json() | {
             "encoder": to_dict(pretrained.settings), "family": pretrained.family, "vocab_size": pretrained.vocab_size,
             "trained_length": pretrained.trained_length, "learnt_before": pretrained.finetuned_on,
