@@ -18,7 +18,7 @@ from bertsmith.errors import UserError
 from bertsmith.hub.huggingface import read_folder
 from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
 from bertsmith.tokenizers.tokenizer import Tokenizer
-from bertsmith.training.models import _say_once, open_model
+from bertsmith.training.models import say_once, open_model
 from bertsmith.training.pretrain import pretrain
 from tests.hub.bundles import Google, gelu, write_bundle
 from tests.toys import make_data, tiny_recipe, write_vocabulary
@@ -390,7 +390,7 @@ def test_rows_of_the_table_without_a_token_are_said(pair, tmp_path, capsys):
     warning = "its token table has 10 more rows than there are tokens: padding does that; if it was not padded, its"
     assert f"warning: {folder}: {warning}" in capsys.readouterr().err
     for open_it in (open_model, open_pretrained_encoder, bertsmith.load):
-        _say_once.cache_clear()
+        say_once.cache_clear()
         open_it(tmp_path / "out")
         open_it(tmp_path / "out")
         assert capsys.readouterr().err.count(f"warning: {tmp_path / 'out'}: {warning}") == 1
