@@ -18,7 +18,7 @@ from bertsmith.errors import UserError
 from bertsmith.hub.huggingface import read_folder
 from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
 from bertsmith.tokenizers.tokenizer import Tokenizer
-from bertsmith.training.models import say_once, open_model
+from bertsmith.training.models import open_model, say_once
 from bertsmith.training.pretrain import pretrain
 from tests.hub.bundles import Google, gelu, write_bundle
 from tests.toys import make_data, tiny_recipe, write_vocabulary
